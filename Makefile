@@ -1,0 +1,44 @@
+# The plain commands behind each target stand in README.md.
+PYTHON ?= python3
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+PIP := $(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check
+export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
+
+.DEFAULT_GOAL := all
+.PHONY: all oxford test lint bench docs help
+
+all: .venv/ready  ## set up, run what is out of date, print the test Dice
+	dvc repro
+	python src/summary.py
+
+oxford: .venv/ready  ## train both networks at full size on the real dataset (needs a network and a GPU)
+	python src/recipe.py oxford
+
+test: .venv/ready-dev lint  ## lint, then every test
+	python -m pytest
+
+lint: .venv/ready-dev  ## ruff and mypy
+	ruff check .
+	mypy
+
+bench: .venv/ready-dev  ## what is fast, as ratios measured on this machine
+	python benchmarks/data.py
+	python benchmarks/training.py
+	python benchmarks/inference.py
+
+docs: .venv/ready  ## write again what in docs/ comes from code: the table of architectures, the picture in README.md
+	python docs/architectures.py
+	cp plots/images/test_sheet.png docs/results.png
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/ready: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements.txt
+	touch $@
+
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	touch $@

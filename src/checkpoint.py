@@ -1,0 +1,85 @@
+"""Weights files: everything that is needed to use a network, and nothing that can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inputs import CHANNELS
+from models import NETWORKS, build
+from utils import Refusal, write_bytes
+
+FORMAT = "pet segmentation weights, version 1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    network: str
+    config: dict[str, Any]  # the network's shape: arguments of its class
+    out_channels: int  # 1, or 2 when trained on classes
+    input: str  # input mode
+    mean: list[float]  # of the training split, a value for each input channel
+    std: list[float]
+    image_size: int  # side of the squares it was trained on
+    environment: dict[str, Any]  # what it was trained on
+    state: dict[str, Tensor]
+
+    def build(self) -> nn.Module:
+        """The network, ready to predict."""
+        network = build(self.network, CHANNELS[self.input], self.out_channels, self.config)
+        network.load_state_dict(self.state)
+        return network.eval()
+
+
+def checksum(weights: Weights) -> str:
+    described = {key: value for key, value in vars(weights).items() if key != "state"}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name, tensor in weights.state.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save(path: Path, weights: Weights) -> None:
+    """Equal weights give equal bytes: torch.save would write the file's own name into it."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.state.items()}
+    weights = replace(weights, state=state)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **vars(weights), "checksum": checksum(weights)}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path) -> Weights:
+    """Weights that this project wrote, whole. Anything else is refused, and nothing in it is executed."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise Refusal(f"{path}: no such weights; train first (`dvc repro`) or name another file") from None
+    except IsADirectoryError:
+        raise Refusal(f"{path}: is a folder, not a weights file") from None
+    except pickle.UnpicklingError:
+        raise Refusal(f"{path}: not weights of this project: more than tensors in it; nothing was executed") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UnicodeDecodeError, AttributeError):
+        raise Refusal(f"{path}: not a weights file, or damaged; train again or fetch it again (`dvc pull`)") from None
+    if not isinstance(content, dict) or "format" not in content:
+        raise Refusal(f"{path}: not weights of this project (train.py writes what this reads)")
+    if content.pop("format") != FORMAT:
+        raise Refusal(f"{path}: written by another version of this project; expected '{FORMAT}': train again")
+    try:
+        expected = content.pop("checksum")
+        weights = Weights(**content)
+        if weights.network not in NETWORKS or checksum(weights) != expected:
+            raise ValueError
+        weights.build()
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+        raise Refusal(f"{path}: damaged: not the tensors that were saved; train again or fetch it again") from None
+    return weights

@@ -1,0 +1,253 @@
+"""Stage download: the photographs and annotations of `data.source`, limited to `data.breeds`, into dataset/.
+
+Archives from the network are kept in .downloads/, so that other breeds do not mean downloading again; delete that
+folder to be rid of them. A folder as source is looked at only when the stage runs: DVC sees its name in params.yaml,
+not what is in it, so after changing its files run `dvc repro --force download`. Its files are shared with the dataset
+by reflink or hard link where the file system can; hard-linked files become read-only where DVC protects its cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import oxford_pet
+import params
+import sample
+from archives import BadArchive, extract, gzip_fault
+from fetch import Missing, fetch
+from utils import Refusal, run, write_bytes
+
+DATASET = Path("dataset/oxford-iiit-pet")
+DOWNLOADS = Path(".downloads")
+
+MIRRORS = (  # tried in this order
+    "https://www.robots.ox.ac.uk/~vgg/data/pets/data",
+    "https://thor.robots.ox.ac.uk/~vgg/data/pets",
+    "https://thor.robots.ox.ac.uk/datasets/pets",
+)
+PUBLISHED_MD5 = {
+    "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
+    "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+}
+ARCHIVES = tuple(PUBLISHED_MD5)
+SUMS = "md5sums.txt"
+FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two is written to
+
+
+def main() -> None:
+    data = params.load().data
+    with emptied(DATASET.with_name(f".{DATASET.name}.part")) as folder:
+        found = provided(data.source, folder / "unpacked")
+        select(found, folder / "selected", data.breeds)
+        remove(DATASET)
+        (folder / "selected").replace(DATASET)
+    counts = {name: len(oxford_pet.read_list(DATASET / "annotations" / f"{name}.txt")) for name in ("trainval", "test")}
+    print(f"{DATASET}: {counts['trainval']:,} trainval and {counts['test']:,} test photographs listed")
+
+
+def provided(source: str, unpacked: Path) -> Path:
+    """The folder with the source's images/ and annotations/; `unpacked`, unless they lie unpacked elsewhere."""
+    if source == "sample":
+        sample.draw(unpacked)
+        return unpacked
+    if source == "oxford":
+        return unpack(downloaded(MIRRORS, DOWNLOADS / "oxford", PUBLISHED_MD5), unpacked)
+    if source.startswith(("http://", "https://")):
+        prefix = source.rstrip("/")
+        place = DOWNLOADS / f"{urlsplit(prefix).hostname}-{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
+        return unpack(downloaded([prefix], place, remote_sums(prefix, place)), unpacked)
+    return local(Path(source).expanduser(), unpacked)
+
+
+def local(folder: Path, unpacked: Path) -> Path:
+    if not folder.is_dir():
+        raise Refusal(f"data.source = {folder}: no such folder (sample, oxford, http://... are known)")
+    if folder.resolve() == DATASET.resolve():
+        raise Refusal(f"data.source = {folder}: this is where the dataset is written to; keep the source elsewhere")
+    archives = [folder / name for name in ARCHIVES]
+    if all(archive.is_file() for archive in archives):
+        sums = read_sums(folder / SUMS) if (folder / SUMS).exists() else {}
+        for archive in archives:
+            if fault := checker(sums.get(archive.name))(archive):
+                raise Refusal(f"{archive}: {fault}")
+        return unpack(archives, unpacked)
+    if (folder / "images").is_dir() and (folder / "annotations").is_dir():
+        return folder
+    wanted = f"{' and '.join(ARCHIVES)}, or the folders images and annotations"
+    raise Refusal(f"data.source = {folder}: does not hold {wanted}")
+
+
+def downloaded(prefixes: Sequence[str], folder: Path, sums: Mapping[str, str]) -> list[Path]:
+    archives = [folder / name for name in ARCHIVES]
+    for archive in archives:
+        fault = checker(sums.get(archive.name))
+        if not archive.is_file() or fault(archive):
+            fetch([f"{prefix}/{archive.name}" for prefix in prefixes], archive, fault)
+    return archives
+
+
+def remote_sums(prefix: str, folder: Path) -> dict[str, str]:
+    """The checksums beside the archives, where there are any; asked for only when an archive is."""
+    file = folder / SUMS
+    if not all((folder / name).is_file() for name in ARCHIVES):
+        try:
+            fetch([f"{prefix}/{SUMS}"], file, sums_fault)
+        except Missing:
+            file.unlink(missing_ok=True)
+    return read_sums(file) if file.exists() else {}
+
+
+def read_sums(file: Path) -> dict[str, str]:
+    """Lines as md5sum writes them: `<32 hex digits>  <name>`."""
+    sums = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        match = re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:\./)?(.+)", line.rstrip())
+        if not match:
+            raise Refusal(f"{file}: {line[:60]!r} is not what md5sum writes")
+        sums[match[2]] = match[1].lower()
+    return sums
+
+
+def sums_fault(file: Path) -> str | None:
+    try:
+        read_sums(file)
+    except Refusal as refusal:
+        return str(refusal)
+    return None
+
+
+def checker(md5: str | None) -> Callable[[Path], str | None]:
+    """What is wrong with an archive: by its MD5 where that is known, else by gzip's own checksum."""
+    if md5 is None:
+        return gzip_fault
+
+    def fault(archive: Path) -> str | None:
+        with archive.open("rb") as file:
+            actual = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return None if actual == md5 else f"its MD5 is {actual}, not {md5}: damaged, or another file"
+
+    return fault
+
+
+def unpack(archives: Sequence[Path], folder: Path) -> Path:
+    for archive in archives:
+        try:
+            count = extract(archive, folder)
+        except BadArchive as error:
+            raise Refusal(f"{archive}: {error}; nothing was kept of it. Delete it to download it again") from None
+        top = archive.name.removesuffix(".tar.gz")
+        if not (folder / top).is_dir():
+            raise Refusal(f"{archive}: holds no folder `{top}`: another archive than the dataset's")
+        print(f"{archive}: {count:,} files unpacked")
+    return folder
+
+
+def select(source: Path, target: Path, breeds: Sequence[str]) -> None:
+    """The lists, limited to `breeds`, and the files they name, where these exist; the archives hold strays as well.
+
+    A line that makes no sense is kept: preprocess lists all that is wrong at once.
+    """
+    listed: dict[str, oxford_pet.Entry] = {}
+    lists = {name: lines_of(source / "annotations" / name) for name in ("trainval.txt", "test.txt")}
+    if (source / "annotations" / "list.txt").is_file():
+        lists["list.txt"] = lines_of(source / "annotations" / "list.txt")
+    known = {entry.breed for lines in lists.values() for line in lines if (entry := entry_of(line))}
+    check_breeds(breeds, known)
+    for name, lines in lists.items():
+        kept = [line for line in lines if not breeds or not (entry := entry_of(line)) or entry.breed in breeds]
+        write_bytes(target / "annotations" / name, "".join(f"{line}\n" for line in kept).encode())
+        listed |= {entry.name: entry for line in kept if name != "list.txt" and (entry := entry_of(line))}
+    for pattern in ("images/{}.jpg", "annotations/trimaps/{}.png"):
+        (target / pattern).parent.mkdir(parents=True, exist_ok=True)
+        for name in listed:
+            if (source / pattern.format(name)).is_file():
+                share(source / pattern.format(name), target / pattern.format(name))
+
+
+def lines_of(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise Refusal(f"{file}: is missing, and without it there is no split; get the annotations anew") from None
+    except UnicodeDecodeError:
+        raise Refusal(f"{file}: is not text in UTF-8; get the annotations anew") from None
+
+
+def entry_of(line: str) -> oxford_pet.Entry | None:
+    try:
+        return oxford_pet.Entry.parse(line)
+    except ValueError:
+        return None
+
+
+def check_breeds(breeds: Sequence[str], known: set[str]) -> None:
+    spelled = {name.casefold(): name for name in known}
+    for breed in breeds:
+        if breed not in known:
+            near = difflib.get_close_matches(breed.casefold().replace(" ", "_"), spelled, n=1)
+            hint = f"did you mean {spelled[near[0]]}?" if near else f"known here: {', '.join(sorted(known))}"
+            raise Refusal(f"params.yaml: data.breeds holds {breed!r}, no breed of this source; {hint}")
+
+
+def share(source: Path, target: Path) -> None:
+    """A reflink, a hard link or a copy: the first that works."""
+    source = source.resolve()
+    if not reflinked(source, target):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def reflinked(source: Path, target: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    with source.open("rb") as original, target.open("wb") as clone:
+        try:
+            fcntl.ioctl(clone, FICLONE, original.fileno())
+            return True
+        except OSError:
+            pass
+    target.unlink()
+    return False
+
+
+@contextmanager
+def emptied(folder: Path) -> Iterator[Path]:
+    """A new folder, gone at the end."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Also of read-only files, which DVC's links are and Windows does not delete."""
+
+    def writable(action: Callable[..., Any], path: str, _: object) -> None:
+        Path(path).chmod(stat.S_IWRITE)
+        action(path)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=writable)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    run(main)

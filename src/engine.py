@@ -1,0 +1,239 @@
+"""One network in training: the steps of an epoch, validation, and the state that a resumed run needs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import parallel
+from augment import augmented, draw
+from inputs import logits, normalised, unit
+from losses import loss_function
+from metrics import confusion, dice
+from oxford_pet import BACKGROUND
+from params import Train
+from schedule import learning_rate
+from seeds import derived_seed, generator
+from utils import Refusal
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CHECKS = {"cpu": 1, "cuda": 50}  # steps between two looks at the loss; each one makes a GPU wait
+
+Row = dict[str, float]
+
+
+class Trainer:
+    def __init__(
+        self, network: nn.Module, settings: Train, seed: int, device: torch.device, mean: list[float], std: list[float]
+    ) -> None:
+        self.settings, self.seed, self.device = settings, seed, device
+        self.mean, self.std = mean, std
+        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        network = parallel.synchronised_norm(network, device)
+        self.network: nn.Module = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network) if settings.ema else None
+        wrapped = parallel.wrapped(self.network, device)
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(wrapped) if settings.compile else wrapped
+        self.optimizer = optimizer(self.network, settings)
+        self.scaler = torch.amp.grad_scaler.GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.loss = loss_function(settings.loss, settings.dice_weight, settings.border_weight)
+        self.history: list[Row] = []
+        self.best: dict[str, Any] = {"epoch": 0, "valid_dice": -1.0, "state": {}}
+
+    @property
+    def best_network(self) -> nn.Module:
+        """The network that is validated and kept: the average where there is one."""
+        return self.average or self.network
+
+    def epoch(self, train: Tensor, valid: Tensor, on_step: Callable[[int, int], None]) -> Row:
+        """One pass over `train` and one over `valid`; keeps the weights if validation has never been better."""
+        number = len(self.history)
+        row: Row = {"epoch": number + 1, **self.fit(train, number, on_step), **self.validate(valid)}
+        self.history.append(row)
+        if row["valid_dice"] > self.best["valid_dice"]:
+            state = {name: tensor.detach().cpu().clone() for name, tensor in self.best_network.state_dict().items()}
+            self.best = {"epoch": number + 1, "valid_dice": row["valid_dice"], "state": state}
+        return row
+
+    def fit(self, pixels: Tensor, epoch: int, on_step: Callable[[int, int], None]) -> Row:
+        settings = self.settings
+        torch.manual_seed(derived_seed(self.seed, "dropout", epoch, parallel.rank()))
+        draws = draw(settings.augment, self.seed, epoch, len(pixels))
+        batches = self.batches(len(pixels), epoch)
+        earlier = [row["valid_dice"] for row in self.history]
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, Dice, photographs
+        losses: list[Tensor] = []
+        self.network.train()
+        for step, rows in enumerate(batches):
+            rate = learning_rate(settings, epoch, (step + 1) / len(batches), earlier)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            images, trimaps = self.fetch(pixels, rows)
+            here = {name: numbers[rows].to(self.device, non_blocking=True) for name, numbers in draws.items()}
+            images, trimaps = augmented(images, trimaps, settings.augment, here)
+            scores = self.scores(self.forward, images)
+            loss = self.loss(scores, trimaps)
+            self.step(loss, epoch * len(batches) + step)
+            losses.append(loss.detach())
+            counts = confusion(scores.detach() > 0, trimaps != BACKGROUND)
+            sums += torch.stack([losses[-1].double() * len(rows), dice(counts).sum(), sums.new_tensor(len(rows))])
+            if (step + 1) % CHECKS[self.device.type] == 0 or step + 1 == len(batches):
+                self.stop_unless_finite(losses, epoch, step, rate)
+                losses.clear()
+            on_step(step + 1, len(batches))
+        loss_sum, dice_sum, count = parallel.summed(sums).tolist()
+        return {"lr": rate, "train_loss": loss_sum / count, "train_dice": dice_sum / count}
+
+    def step(self, loss: Tensor, number: int) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.settings.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            decay = min(self.settings.ema, (1 + number) / (10 + number))  # follow closely at first
+            for mean, value in zip(tensors(self.average), tensors(self.network), strict=True):
+                mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
+
+    @torch.no_grad()
+    def validate(self, pixels: Tensor) -> Row:
+        """`valid_share` is the share of pixels predicted as pet."""
+        network = self.best_network.eval()
+        parallel.align_buffers(network)
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, Dice, share, photographs
+        mine = torch.arange(parallel.rank(), len(pixels), parallel.size())
+        for rows in mine.split(self.settings.batch_size):
+            images, trimaps = self.fetch(pixels, rows)
+            scores = self.scores(network, images)
+            counts = confusion(scores > 0, trimaps != BACKGROUND)
+            share = (scores > 0).double().mean() * len(rows)
+            sums += torch.stack(
+                [self.loss(scores, trimaps).double() * len(rows), dice(counts).sum(), share, sums.new_tensor(len(rows))]
+            )
+        loss, found, share, count = parallel.summed(sums).tolist()
+        return {"valid_loss": loss / count, "valid_dice": found / count, "valid_share": share / count}
+
+    def batches(self, count: int, epoch: int) -> list[Tensor]:
+        """This process's rows of each batch. Only whole batches; a split smaller than one makes a batch of its own."""
+        shuffled = torch.randperm(count, generator=generator(self.seed, "order", epoch))
+        order = shuffled if self.settings.shuffle else torch.arange(count)
+        size = min(self.settings.batch_size, count // parallel.size() * parallel.size())
+        return [batch[parallel.rank() :: parallel.size()] for batch in order[: count // size * size].split(size)]
+
+    def fetch(self, pixels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Colours in [0, 1] and trimaps on the device, whether the split lives there or in the memory map."""
+        batch = pixels.index_select(0, rows.to(pixels.device))  # several times as fast as pixels[rows] on a CPU
+        if batch.device != self.device:
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        return unit(batch[..., :3]), batch[..., 3]
+
+    def scores(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """(B, H, W) log-odds in full precision."""
+        seen = normalised(images, self.settings.input, self.mean, self.std).contiguous(memory_format=self.layout)
+        precision = PRECISIONS[self.settings.precision]
+        with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+            output = network(seen)
+        return logits(output).float()
+
+    def stop_unless_finite(self, losses: list[Tensor], epoch: int, last_step: int, rate: float) -> None:
+        finite = torch.stack(losses).isfinite().tolist()
+        if not all(finite):
+            step = last_step - len(losses) + 2 + finite.index(False)
+            advice = "try a lower lr, more warmup, clip, or precision fp32"
+            raise NotFinite(f"the loss is not finite in epoch {epoch + 1}, step {step}, at lr {rate:.3g}; {advice}")
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+            "best": self.best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history, self.best = state["history"], state["best"]
+
+
+class NotFinite(Refusal):
+    """The loss became NaN or infinite."""
+
+
+def tensors(network: nn.Module) -> list[Tensor]:
+    """Parameters and running statistics, outside of autograd."""
+    return [tensor.data for tensor in (*network.parameters(), *network.buffers())]
+
+
+def optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
+    parameters, lr, decay = network.parameters(), settings.lr, settings.weight_decay
+    match settings.optimizer:
+        case "adam":
+            return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True)
+        case "sgd":
+            return torch.optim.SGD(parameters, lr, settings.momentum, weight_decay=decay, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr, momentum=settings.momentum, weight_decay=decay, foreach=True)
+
+
+def waiting(history: list[Row]) -> int:
+    """Epochs since the best validation Dice."""
+    dices = [row["valid_dice"] for row in history]
+    return len(dices) - 1 - dices.index(max(dices)) if dices else 0
+
+
+def symptom(history: list[Row], epochs: int, baseline: float) -> str:
+    """What is wrong with a network that does not learn; empty while nothing is. `baseline` is all foreground's Dice."""
+    share, found = history[-1]["valid_share"], history[-1]["valid_dice"]
+    if share in (0, 1):
+        return f"every validation pixel is predicted as {'pet' if share else 'background'}"
+    if len(history) >= math.ceil(epochs / 4) and found < baseline:
+        return f"the validation Dice {found:.3f} is below {baseline:.3f}, which calling everything pet reaches"
+    return ""
+
+
+def placed(pixels: Tensor, device: torch.device) -> Tensor:
+    """The split on the device when it takes less than half of the free memory there; else where it is."""
+    if device.type == "cuda" and pixels.numel() < torch.cuda.mem_get_info(device)[0] / 2:
+        return pixels.to(device)
+    return pixels
+
+
+@contextmanager
+def explained_memory(settings: Train) -> Iterator[None]:
+    """Out of memory, in one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        pass
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+    else:
+        return
+    raise Refusal(
+        f"out of memory at batch_size {settings.batch_size}: lower train.batch_size or data.image_size, "
+        "take precision bf16, or a smaller width"
+    )
+
+
+def spoken(seconds: float) -> str:
+    """About how long: 3 h 10 min, 12 min, 40 s."""
+    if seconds >= 3600:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds // 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

@@ -1,0 +1,95 @@
+"""The Oxford-IIIT Pet dataset: its lists, the course's split, the mask rule, and the cached tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+
+from utils import Refusal
+
+if TYPE_CHECKING:
+    import torch
+
+SPLITS = ("train", "valid", "test")
+PET, BACKGROUND, BORDER = 1, 2, 3  # the trimap's values
+SPECIES = {"1": "cat", "2": "dog"}
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """One line of a list file: `Abyssinian_100 1 1 1`."""
+
+    name: str
+    breed: str
+    species: str
+
+    @staticmethod
+    def parse(line: str) -> Entry:
+        """Fails with ValueError on anything but `NAME CLASS SPECIES BREED`."""
+        name, _, species, _ = line.split()
+        breed, underscore, number = name.rpartition("_")
+        if not (underscore and breed and number.isdecimal()) or any(c in name for c in '/\\:"\0'):
+            raise ValueError(f"{name!r} is not of the form Breed_123")
+        if species not in SPECIES:
+            raise ValueError(f"species {species!r} is not 1 or 2")
+        return Entry(name, breed, SPECIES[species])
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list file without blank ones and comments, which list.txt has."""
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def split_trainval(lines: Sequence[T]) -> tuple[list[T], list[T]]:
+    """The course's rule: every tenth line of trainval.txt, beginning with the first, is validation."""
+    return [x for i, x in enumerate(lines) if i % 10 != 0], [x for i, x in enumerate(lines) if i % 10 == 0]
+
+
+def foreground(trimap: np.ndarray) -> np.ndarray:
+    """The mask rule: pet and border are foreground, background is not."""
+    return trimap != BACKGROUND
+
+
+class SimpleOxfordPetDataset:
+    """One cached split. `pixels` is (N, side, side, 4), uint8: red, green, blue, trimap; a memory map, not a copy.
+
+    dataset = SimpleOxfordPetDataset("dataset/cache", "train")
+    for sample in dataset:
+        sample["image"], sample["mask"]
+    """
+
+    def __init__(self, cache: str | Path, split: str) -> None:
+        file = Path(cache) / f"{split}.npy"
+        try:
+            self.pixels: np.ndarray = np.load(file, mmap_mode="c", allow_pickle=False)
+        except FileNotFoundError:
+            raise Refusal(f"{file}: not found; preprocess makes it (`dvc repro`)") from None
+        except (ValueError, EOFError):
+            raise Refusal(f"{file}: damaged; remove it and run preprocess again (`dvc repro`)") from None
+        if self.pixels.dtype != np.uint8 or self.pixels.shape[3:] != (4,) or not len(self.pixels):
+            raise Refusal(f"{file}: damaged: not (N, H, W, 4) in uint8; run preprocess again (`dvc repro`)")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """`image` (3, H, W) and `trimap` (H, W) in uint8, `mask` (H, W) in bool."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        pixels = self.tensor()[index]
+        return {
+            "image": pixels[..., :3].permute(2, 0, 1),
+            "trimap": pixels[..., 3],
+            "mask": pixels[..., 3] != BACKGROUND,
+        }
+
+    def tensor(self) -> torch.Tensor:
+        """All pixels as one tensor over the memory map."""
+        import torch
+
+        return torch.from_numpy(self.pixels)

@@ -1,0 +1,209 @@
+"""Stage preprocess: the photographs and trimaps of the dataset, squeezed into squares, as one array for each split.
+
+A file that cannot be used ends the stage with a list of all of them, or is left out: see `data.on_bad`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+
+import params
+from dataset_sheet import draw_sheet
+from oxford_pet import BORDER, PET, SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from photos import Unusable, open_square, opened
+from progress import progress
+from utils import Refusal, printable, replacing, run, write_csv, write_json
+
+DATASET = Path("dataset/oxford-iiit-pet")
+CACHE = Path("dataset/cache")
+METRICS = Path("metrics/data.json")
+SHEET = Path("plots/images/dataset.png")
+NAMED = 5  # offenders in the last line; all of them stand above it
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Sample(NamedTuple):
+    pixels: bytes  # side x side times red, green, blue, trimap
+    foreground: int  # pixels of the square
+    height: int  # of the photograph
+    width: int
+
+
+class Cached(NamedTuple):
+    """What is known of one cached photograph beside its pixels."""
+
+    entry: Entry
+    foreground: int
+    height: int
+    width: int
+
+
+def main() -> None:
+    data = params.load().data
+    splits, bad = read_splits(DATASET / "annotations")
+    cached: dict[str, list[Cached]] = {}
+    with ExitStack() as all_or_none:
+        for split in SPLITS:
+            part = all_or_none.enter_context(replacing(CACHE / f"{split}.npy"))
+            entries = splits[split][: data.limit or None]
+            cached[split] = write_pixels(part, split, entries, data.image_size, bad)
+        settle(cached, bad, skip=data.on_bad == "skip")
+    for split in SPLITS:
+        write_csv(CACHE / f"{split}.csv", [table_row(item) for item in cached[split]])
+    write_json(METRICS, summary(cached, bad, data.image_size**2))
+    with replacing(SHEET) as part:
+        draw_sheet([sheet_row(split, cached[split]) for split in SPLITS]).save(part, "PNG")
+    print(f"{CACHE}: {', '.join(f'{len(items):,} {split}' for split, items in cached.items())}; {len(bad):,} left out")
+
+
+def read_splits(annotations: Path) -> tuple[dict[str, list[Entry]], dict[str, str]]:
+    """The entries of each split, and what is wrong with the lists: offender -> reason."""
+    try:
+        train, valid = split_trainval(read_list(annotations / "trainval.txt"))
+        test = read_list(annotations / "test.txt")
+    except FileNotFoundError as error:
+        raise Refusal(f"{error.filename}: not found; `dvc repro` downloads it first") from None
+    except UnicodeDecodeError:
+        raise Refusal(f"{annotations}: a list is not text in UTF-8; get the annotations anew") from None
+    splits: dict[str, list[Entry]] = {}
+    bad: dict[str, str] = {}
+    home: dict[str, str] = {}  # name -> split
+    for split, lines in (("test", test), ("train", train), ("valid", valid)):  # a name listed twice stays in test
+        splits[split] = []
+        for line in lines:
+            try:
+                entry = Entry.parse(line)
+            except ValueError as error:
+                bad[f"{split} list, {line[:60]!r}"] = f"is no line of a list: {error}"
+                continue
+            if entry.name in home:
+                bad[f"{entry.name} in {split}"] = f"is listed before, in {home[entry.name]}"
+                continue
+            home[entry.name] = split
+            splits[split].append(entry)
+    return splits, bad
+
+
+def write_pixels(file: Path, split: str, entries: list[Entry], side: int, bad: dict[str, str]) -> list[Cached]:
+    """One .npy of all entries that can be used, photograph by photograph; the others are added to `bad`."""
+    cached = []
+    with file.open("wb") as array, progress(split, len(entries), "photographs") as bar:
+        write_header(array, len(entries), side)
+        for entry, sample in in_order(partial(load, side=side), entries):
+            bar.update()
+            if isinstance(sample, Unusable):
+                bad[entry.name] = str(sample)
+            else:
+                array.write(sample.pixels)
+                cached.append(Cached(entry, *sample[1:]))
+        array.seek(0)
+        write_header(array, len(cached), side)
+    return cached
+
+
+def write_header(array: BinaryIO, count: int, side: int) -> None:
+    """Of the same length for any count: NumPy leaves room for the first axis to grow."""
+    layout = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 4)}
+    np.lib.format.write_array_header_1_0(array, layout)
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Each item and function(item), in order, from threads on all cores that stay a few items ahead of the reader.
+
+    Threads are enough, as Pillow decodes without holding the interpreter's lock.
+    """
+    workers = os.cpu_count() or 1
+    pending: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            pending.append((item, pool.submit(function, item)))
+            if len(pending) > 4 * workers:
+                first, future = pending.popleft()
+                yield first, future.result()
+        for item, future in pending:
+            yield item, future.result()
+
+
+def load(entry: Entry, side: int) -> Sample | Unusable:
+    what = "mask"
+    try:
+        trimap = open_trimap(DATASET / "annotations" / "trimaps" / f"{entry.name}.png")
+        what = "photograph"
+        image, (width, height) = open_square(DATASET / "images" / f"{entry.name}.jpg", side, trimap.size)
+    except Unusable as error:
+        return Unusable(f"{what} {error}")
+    trimap = trimap.resize((side, side), Image.Resampling.NEAREST)
+    image.putalpha(trimap)
+    return Sample(image.tobytes(), int(foreground(np.asarray(trimap)).sum()), height, width)
+
+
+def open_trimap(file: Path) -> Image.Image:
+    with opened(file) as image:
+        if image.mode not in ("L", "P"):  # of a palette, the indices count
+            raise Unusable(f"has pixels of type {image.mode}, not one value each")
+        trimap = np.asarray(image)
+    if not PET <= trimap.min() <= trimap.max() <= BORDER:
+        others = sorted({int(value) for value in np.unique(trimap)} - set(range(PET, BORDER + 1)))
+        raise Unusable(f"holds {', '.join(map(str, others[:3]))}{' ...' if len(others) > 3 else ''} beside 1, 2 and 3")
+    return Image.fromarray(trimap)
+
+
+def settle(cached: Mapping[str, list[Cached]], bad: Mapping[str, str], skip: bool) -> None:
+    """Ends the stage where something cannot be used, unless it is to be left out and enough is left."""
+    offenders = [printable(f"{what}: {reason}") for what, reason in bad.items()]
+    for offender in offenders:
+        print(offender, file=sys.stderr)
+    if offenders and not skip:
+        more = f"; and {len(offenders) - NAMED} more, listed above" if len(offenders) > NAMED else ""
+        raise Refusal(
+            f"{DATASET}: {len(offenders)} cannot be used: {'; '.join(offenders[:NAMED])}{more}."
+            " Repair the source, or leave them out with data.on_bad: skip"
+        )
+    for split, items in cached.items():
+        if not items:
+            raise Refusal(f"{DATASET}: not one photograph for {split}; see data.breeds, and the {len(bad)} left out")
+
+
+def table_row(item: Cached) -> dict[str, str | int]:
+    return {**item.entry._asdict(), "height": item.height, "width": item.width}
+
+
+def summary(cached: Mapping[str, list[Cached]], bad: Mapping[str, str], square: int) -> dict[str, Any]:
+    everything = [item for items in cached.values() for item in items]
+    counts: dict[str, Any] = {split: split_summary(items, square) for split, items in cached.items()}
+    counts |= {"images": len(everything), "breeds": len({item.entry.breed for item in everything}), "skipped": len(bad)}
+    return counts | ({"skipped_files": dict(bad)} if bad else {})
+
+
+def split_summary(items: list[Cached], square: int) -> dict[str, float]:
+    return {
+        "images": len(items),
+        "breeds": len({item.entry.breed for item in items}),
+        "cats": sum(item.entry.species == "cat" for item in items),
+        "dogs": sum(item.entry.species == "dog" for item in items),
+        "foreground": sum(item.foreground for item in items) / (len(items) * square),
+    }
+
+
+def sheet_row(split: str, items: list[Cached]) -> tuple[str, np.ndarray, list[str]]:
+    pixels = SimpleOxfordPetDataset(CACHE, split).pixels
+    return f"{split}: {len(items):,} photographs", pixels, [item.entry.name for item in items]
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    run(main)

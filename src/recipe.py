@@ -1,0 +1,155 @@
+"""Lay a recipe over params.yaml and run it as a DVC experiment of that name.
+
+A recipe is recipes/NAME.yaml. Arguments after NAME go to `dvc exp run`, and win over the recipe:
+  python src/recipe.py oxford -S train.epochs=100
+  python src/recipe.py oxford --queue -S 'seed=1,2,3'
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import params
+from utils import Refusal, run, write_bytes
+
+RECIPES = Path("recipes")
+WHOLE = ("unet.train", "resnet34_unet.train")  # mappings whose keys params.yaml need not list
+
+
+def command_line() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", help="the recipe")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--list", action="store_true", help="show every recipe and what its author reported")
+    action.add_argument("--apply", action="store_true", help="only write the recipe into params.yaml")
+    return parser.parse_known_args()
+
+
+def main() -> None:
+    args, further = command_line()
+    if args.list or not args.name:
+        for name in names():
+            recipe = read(name)
+            reported = f" (reported: {recipe['reported']})" if "reported" in recipe else ""
+            print(f"{name:16} {recipe['about']}{reported}")
+        return
+    recipe = read(args.name)
+    values = params.read(params.FILE)
+    params.check(params.overlaid(values, recipe["params"]), f"{path(args.name)} over {params.FILE}")
+    if args.apply:
+        if further:
+            raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
+        apply(recipe["params"])
+        print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
+        return
+    refuse_hopeless(recipe, further)
+    name = free_name(args.name)
+    overrides = [part for key, value in flat(recipe["params"]) for part in ("-S", f"{key}={text(value)}")]
+    command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
+    print(f"experiment {name}: dvc exp run {' '.join(command[3:])}", flush=True)
+    sys.exit(subprocess.run(command, check=False).returncode)
+
+
+def names() -> list[str]:
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def path(name: str) -> Path:
+    return RECIPES / f"{name}.yaml"
+
+
+def read(name: str) -> dict[str, Any]:
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names()) or 'none'}"
+        raise Refusal(f"{RECIPES}: no recipe {name!r}; {hint}", 2)
+    recipe = params.read(path(name))
+    unknown = set(recipe) - {"about", "reported", "needs_gpu", "params"}
+    if unknown or not isinstance(recipe.get("about"), str) or not isinstance(recipe.get("params"), Mapping):
+        raise Refusal(f"{path(name)}: a recipe has the keys about and params, and may have reported and needs_gpu", 2)
+    return recipe
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`train.lr`, value for every value of an overlay."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in WHOLE:
+            yield from flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def text(value: Any) -> str:
+    """A value in the grammar of `dvc exp run -S` (Hydra's)."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(text(item) for item in value) + "]"
+    if isinstance(value, str):  # a backslash means itself, except before a quote
+        return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value) + "'"
+    return json.dumps(value)
+
+
+def apply(overlay: Mapping[str, Any]) -> None:
+    """Into params.yaml, with its comments."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    document = yaml.load(params.FILE.read_text(encoding="utf-8"))
+    for name, value in flat(overlay):
+        *sections, key = name.split(".")
+        place = document
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    buffer = io.StringIO()
+    yaml.dump(document, buffer)
+    write_bytes(params.FILE, buffer.getvalue().encode())
+
+
+def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:
+    """Say at once what would fail or never end: full size without a GPU, a download without a network."""
+    if recipe.get("needs_gpu") and not any("train.epochs=" in argument for argument in further):
+        import torch
+
+        if not torch.cuda.is_available():
+            epochs = recipe["params"]["train"]["epochs"]
+            raise Refusal(
+                f"no GPU here, and {epochs} epochs of this recipe would take weeks on a CPU: run it where one is, "
+                "or choose a length yourself, such as -S train.epochs=1"
+            )
+
+
+def free_name(name: str) -> str:
+    """The recipe's name, or NAME-2 and so on: an earlier experiment is not overwritten."""
+    command = [dvc(), "exp", "list", "--all-commits", "--name-only"]
+    taken = set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
+    number = 1
+    while (candidate := name if number == 1 else f"{name}-{number}") in taken:
+        number += 1
+    return candidate
+
+
+def dvc() -> str:
+    """The program of this environment."""
+    beside = shutil.which("dvc", path=str(Path(sys.executable).parent)) or shutil.which("dvc")
+    if not beside:
+        raise Refusal("dvc is not installed in this environment; install requirements.txt")
+    return beside
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,95 @@
+"""Photographs to score: a cached split, or a list of a folder in the official layout."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
+from photos import Unusable, open_square, opened
+from scores import Pixels
+from utils import Refusal
+
+
+class Split(NamedTuple):
+    rows: list[dict[str, str]]  # of each photograph: name, breed, species; cached ones also height and width
+    pixels: Pixels
+    trimaps: Path  # the folder with the masks at the photographs' own size
+
+    @property
+    def side(self) -> int:
+        return self.pixels[:1].shape[1]
+
+
+def cached(cache: Path, dataset: Path, split: str) -> Split:
+    """A split as it was preprocessed; its pixels stay in the file until they are used."""
+    try:
+        pixels = SimpleOxfordPetDataset(cache, split).tensor()
+        with (cache / f"{split}.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not len(rows) == len(pixels) > 0:
+            raise ValueError
+    except FileNotFoundError as error:
+        raise Refusal(f"{error.filename}: not found; `dvc repro preprocess` makes it") from None
+    except (ValueError, EOFError):
+        raise Refusal(f"{cache / split}.npy: damaged; `dvc repro --force preprocess` makes it again") from None
+    return Split(rows, pixels, trimaps_of(dataset))
+
+
+def official(folder: Path, side: int, split: str) -> Split:
+    """`test`: what test.txt names; `valid`: every tenth of trainval.txt. Decoded when it is used."""
+    listed = folder / "annotations" / ("test.txt" if split == "test" else "trainval.txt")
+    try:
+        lines = read_list(listed)
+        entries = [Entry.parse(line) for line in (lines if split == "test" else split_trainval(lines)[1])]
+    except (FileNotFoundError, NotADirectoryError):
+        raise Refusal(f"{listed}: not found; a dataset in the official layout has images/ and annotations/") from None
+    except ValueError as error:  # also where it is no text
+        raise Refusal(f"{listed}: not a list of photographs: {error}") from None
+    if not entries:
+        raise Refusal(f"{listed}: names no photographs")
+    return Split([entry._asdict() for entry in entries], Decoded(folder, entries, side), trimaps_of(folder))
+
+
+class Decoded:
+    """Photographs of a folder in the official layout, decoded a slice at a time."""
+
+    def __init__(self, folder: Path, entries: Sequence[Entry], side: int) -> None:
+        self.folder, self.entries, self.side = folder, entries, side
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        with ThreadPoolExecutor() as pool:
+            return torch.from_numpy(np.stack(list(pool.map(self._square, self.entries[rows]))))
+
+    def _square(self, entry: Entry) -> np.ndarray:
+        trimap = Image.fromarray(open_trimap(trimaps_of(self.folder) / f"{entry.name}.png"))
+        file = self.folder / "images" / f"{entry.name}.jpg"
+        try:
+            image, _ = open_square(file, self.side, trimap.size)
+        except Unusable as reason:
+            raise Refusal(f"{file}: {reason}; repair it or take it off the list") from None
+        image.putalpha(trimap.resize(image.size, Image.Resampling.NEAREST))
+        return np.asarray(image)
+
+
+def trimaps_of(dataset: Path) -> Path:
+    return dataset / "annotations" / "trimaps"
+
+
+def open_trimap(file: Path) -> np.ndarray:
+    try:
+        with opened(file) as image:
+            return np.asarray(image)
+    except Unusable as reason:
+        raise Refusal(f"{file}: {reason}; get the dataset's annotations anew") from None

@@ -1,0 +1,270 @@
+"""One file over HTTP, from servers that misbehave in every way seen so far."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fetch as fetching
+from archives import gzip_fault
+from download import checker
+from fetch import Missing, fetch
+from misbehaving import Request, closed_port, serving
+from utils import Refusal
+
+CONTENT = gzip.compress(random.Random(1).randbytes(50_000))
+MD5 = hashlib.md5(CONTENT).hexdigest()
+NAME = "x.tar.gz"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetching, "STALL", 0.3)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def get(tmp_path: Path, *urls: str, md5: str | None = MD5) -> bytes:
+    fetch([f"{url}/{NAME}" for url in urls], tmp_path / NAME, checker(md5))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME]
+    return (tmp_path / NAME).read_bytes()
+
+
+def refusal(tmp_path: Path, behave: Callable[[Request], None], md5: str | None = MD5) -> str:
+    """What is said of a server that never gives the file, which must not have its name then."""
+    with serving({NAME: CONTENT}, behave) as server, pytest.raises(Refusal) as caught:
+        get(tmp_path, server.url, md5=md5)
+    assert not (tmp_path / NAME).exists()
+    assert f"{server.url}/{NAME}" in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("md5", [MD5, None])
+def test_a_good_server_is_asked_once(tmp_path: Path, md5: str | None) -> None:
+    with serving({NAME: CONTENT}) as server:
+        assert get(tmp_path, server.url, md5=md5) == CONTENT
+        assert server.starts == [0]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 9, 10, 100, 4095, 4096, 30_000, len(CONTENT) - 1])
+def test_a_cut_connection_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
+    def behave(request: Request) -> None:
+        request.give(upto=None if len(request.server.starts) > 1 else cut)
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [0, cut]
+
+
+def test_a_connection_cut_far_more_often_than_there_are_tries(tmp_path: Path) -> None:
+    step = len(CONTENT) // 20
+    with serving({NAME: CONTENT}, lambda request: request.give(upto=request.start + step)) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert len(server.starts) > 3 * fetching.TRIES
+
+
+def test_the_next_run_goes_on_where_this_one_stopped(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1234])
+    with serving({NAME: CONTENT}) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [1234]
+
+
+def test_a_part_that_is_whole_is_only_checked(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT)
+    with serving({NAME: CONTENT}) as server:
+        assert get(tmp_path, server.url) == CONTENT
+
+
+@pytest.mark.parametrize("md5", [MD5, None])
+@pytest.mark.parametrize("rest", [b"\x1f\x8b another file", CONTENT[:500] + b"?", CONTENT + b"too long"])
+def test_a_part_of_something_else_is_thrown_away(tmp_path: Path, rest: bytes, md5: str | None) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(rest)
+    with serving({NAME: CONTENT}) as server:
+        assert get(tmp_path, server.url, md5=md5) == CONTENT
+        assert server.starts == [len(rest), 0]
+
+
+def test_a_server_without_ranges_is_asked_for_all_of_it_again(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        request.give(upto=None if len(request.server.starts) > 2 else 1000, ranges=False)
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [0, 1000, 1000]
+
+
+def test_a_server_that_sends_another_range_than_asked(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        wrong = f"bytes 500-{len(CONTENT) - 1}/{len(CONTENT)}"
+        request.answer(206, CONTENT[500:], Content_Range=wrong) if request.start else request.give()
+
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1000])
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [1000, 0]
+
+
+def test_a_server_that_refuses_every_range(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1000])
+    with serving({NAME: CONTENT}, lambda r: r.answer(416) if r.start else r.give()) as server:
+        assert get(tmp_path, server.url) == CONTENT
+
+
+def test_a_length_that_is_too_long(tmp_path: Path) -> None:
+    said = refusal(tmp_path, lambda request: request.answer(200, CONTENT, len(CONTENT) + 100))
+    assert f"ended after {len(CONTENT):,} of {len(CONTENT) + 100:,} bytes" in said
+
+
+@pytest.mark.parametrize(("md5", "reason"), [(MD5, "MD5"), (None, "damaged")])
+def test_a_length_that_is_too_short(tmp_path: Path, md5: str | None, reason: str) -> None:
+    assert reason in refusal(tmp_path, lambda request: request.answer(200, CONTENT, len(CONTENT) - 100), md5)
+
+
+def test_no_length_and_a_connection_that_breaks(tmp_path: Path) -> None:
+    """Without a length, a broken connection looks like the end of the file: only the checksum tells."""
+
+    def behave(request: Request) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(CONTENT if len(request.server.starts) > 1 else CONTENT[:1000])
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url, md5=None) == CONTENT
+
+
+def test_an_answer_in_chunks(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for start in range(0, len(CONTENT), 7000):
+            chunk = CONTENT[start : start + 7000]
+            request.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        request.wfile.write(b"0\r\n\r\n")
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+
+
+def test_an_archive_labelled_as_packed_in_transit_is_kept_packed(tmp_path: Path) -> None:
+    with serving({NAME: CONTENT}, lambda r: r.answer(200, CONTENT, Content_Encoding="gzip")) as server:
+        assert get(tmp_path, server.url) == CONTENT
+
+
+@pytest.mark.parametrize(("md5", "reason"), [(MD5, f"not {MD5}"), (None, "not a sound gzip")])
+def test_another_file_under_this_name(tmp_path: Path, md5: str | None, reason: str) -> None:
+    assert reason in refusal(tmp_path, lambda request: request.answer(200, b"something else"), md5)
+
+
+def test_a_web_page_in_place_of_the_file(tmp_path: Path) -> None:
+    page = b"\n <!DOCTYPE html><html>Please log in to this network</html>"
+    assert "web page" in refusal(tmp_path, lambda request: request.answer(200, page, Content_Type="text/html"))
+
+
+def test_a_server_that_says_nothing(tmp_path: Path) -> None:
+    assert "nothing came" in refusal(tmp_path, lambda _: time.sleep(0.5))
+
+
+def test_a_server_that_falls_silent_halfway(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        request.give(upto=request.start + 100 if request.start < 500 else request.start)
+        time.sleep(0.5)
+
+    assert "nothing came" in refusal(tmp_path, behave)
+
+
+def test_a_server_that_trickles(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        request.answer(200, b"", len(CONTENT))
+        for place in range(20):
+            request.wfile.write(CONTENT[place : place + 1])
+            time.sleep(0.05)
+
+    assert "bytes a second" in refusal(tmp_path, behave)
+
+
+def test_a_slow_server_is_waited_for(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        request.answer(200, b"", len(CONTENT))
+        for place in range(0, len(CONTENT), 5000):
+            request.wfile.write(CONTENT[place : place + 5000])
+            time.sleep(0.05)
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [0]
+
+
+def test_a_flood_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MAX_BYTES", 20_000)
+    assert "more than 20,000 bytes" in refusal(tmp_path, Request.give)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+def test_a_busy_server_is_asked_again(tmp_path: Path, status: int) -> None:
+    def behave(request: Request) -> None:
+        request.give() if len(request.server.starts) > 2 else request.answer(status)
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+
+
+def test_a_server_that_is_always_busy(tmp_path: Path) -> None:
+    assert "503" in refusal(tmp_path, lambda request: request.answer(503))
+
+
+@pytest.mark.parametrize("status", [401, 404, 410])
+def test_a_server_without_the_file_is_asked_once(tmp_path: Path, status: int) -> None:
+    with serving({}, lambda request: request.answer(status)) as server, pytest.raises(Refusal, match=str(status)) as no:
+        get(tmp_path, server.url)
+    assert server.starts == [0]
+    assert isinstance(no.value, Missing) == (status != 401)
+
+
+def test_a_redirect_is_followed(tmp_path: Path) -> None:
+    def behave(request: Request) -> None:
+        request.give() if "moved" in request.path else request.answer(302, Location=f"/moved/{NAME}")
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+
+
+def test_a_redirect_in_a_circle(tmp_path: Path) -> None:
+    assert "circle" in refusal(tmp_path, lambda request: request.answer(302, Location=request.path))
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_redirect_out_of_the_web(tmp_path: Path, location: str) -> None:
+    refusal(tmp_path, lambda request: request.answer(302, Location=location))
+
+
+def test_the_next_mirror_goes_on_with_the_part_of_the_last(tmp_path: Path) -> None:
+    with (
+        serving({NAME: CONTENT}, lambda request: request.give(upto=5000)) as cut,
+        serving({}) as without,
+        serving({NAME: CONTENT}) as good,
+    ):
+        nobody = f"http://127.0.0.1:{closed_port()}"
+        assert get(tmp_path, nobody, cut.url, without.url, good.url) == CONTENT
+        assert good.starts == [5000]
+
+
+def test_every_mirror_is_named_when_none_gives_the_file(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{closed_port()}"
+    with serving({}) as without, pytest.raises(Refusal) as caught:
+        get(tmp_path, nobody, without.url)
+    assert not isinstance(caught.value, Missing)
+    assert nobody in str(caught.value) and f"{without.url}/{NAME}: the server answered 404" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="no way to ask"):
+        fetch(["http://"], tmp_path / NAME, gzip_fault)

@@ -1,0 +1,93 @@
+"""Losses against their definitions, and the border's weight."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from losses import loss_function
+
+NAMES = ("bce", "ce", "dice", "bce_dice")
+
+
+def batch(seed: int = 0, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 8, 9, generator=random), torch.randint(
+        1, 4, (count, 8, 9), generator=random, dtype=torch.uint8
+    )
+
+
+def test_bce_is_torchs() -> None:
+    logits, trimaps = batch()
+    expected = F.binary_cross_entropy_with_logits(logits, (trimaps != 2).float())
+    torch.testing.assert_close(loss_function("bce", 0.5, 1)(logits, trimaps), expected)
+
+
+def test_ce_is_torchs_cross_entropy_over_two_classes() -> None:
+    two_classes = torch.randn(3, 2, 8, 9)
+    _, trimaps = batch()
+    expected = F.cross_entropy(two_classes, (trimaps != 2).long())
+    torch.testing.assert_close(loss_function("ce", 0.5, 1)(two_classes[:, 1] - two_classes[:, 0], trimaps), expected)
+
+
+def test_dice_is_the_mean_over_photographs() -> None:
+    logits, trimaps = batch()
+    expected = []
+    for z, t in zip(logits, trimaps, strict=True):
+        p, y = z.sigmoid().flatten(), (t != 2).float().flatten()
+        expected.append(1 - (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1))
+    torch.testing.assert_close(loss_function("dice", 0.5, 1)(logits, trimaps), torch.stack(expected).mean())
+
+
+@given(share=st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_bce_dice_is_the_weighted_sum(share: float) -> None:
+    logits, trimaps = batch()
+    bce, dice = (loss_function(name, 0.5, 1)(logits, trimaps) for name in ("bce", "dice"))
+    torch.testing.assert_close(loss_function("bce_dice", share, 1)(logits, trimaps), (1 - share) * bce + share * dice)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_right_answer_costs_little_and_a_wrong_one_much(name: str) -> None:
+    _, trimaps = batch()
+    right = torch.where(trimaps != 2, 20.0, -20.0)
+    loss = loss_function(name, 0.5, 1)
+    assert loss(right, trimaps) < 1e-3
+    assert loss(-right, trimaps) > 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_border_can_be_ignored_and_stressed(name: str) -> None:
+    logits, trimaps = batch()
+    other = logits + torch.where(trimaps == 3, 5.0, 0.0)
+    ignored = loss_function(name, 0.5, 0)
+    torch.testing.assert_close(ignored(logits, trimaps), ignored(other, trimaps))
+    wrong = torch.where(trimaps == 3, -5.0, torch.where(trimaps == 1, 5.0, -5.0))
+    assert loss_function(name, 0.5, 4)(wrong, trimaps) > loss_function(name, 0.5, 1)(wrong, trimaps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [1, 2, 3])
+@pytest.mark.parametrize("border", [0.0, 1.0])
+def test_masks_of_one_kind_stay_finite_with_a_gradient(name: str, value: int, border: float) -> None:
+    logits = torch.full((2, 8, 8), 3.0, requires_grad=True)
+    loss = loss_function(name, 0.5, border)(logits, torch.full((2, 8, 8), value, dtype=torch.uint8))
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert logits.grad is not None and logits.grad.isfinite().all()
+    assert (logits.grad.abs().sum() > 0) == (border > 0 or value != 3)
+
+
+def test_equal_shares_of_a_batch_average_to_the_whole() -> None:
+    """What several processes rely on."""
+    logits, trimaps = batch(count=4)
+    for name in NAMES:
+        loss = loss_function(name, 0.3, 2)
+        torch.testing.assert_close(
+            (loss(logits[:2], trimaps[:2]) + loss(logits[2:], trimaps[2:])) / 2, loss(logits, trimaps)
+        )

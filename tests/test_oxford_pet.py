@@ -1,0 +1,114 @@
+"""The lists, the split, the mask rule and the cached tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from oxford_pet import BACKGROUND, BORDER, PET, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from utils import Refusal
+
+
+@given(st.integers(0, 5000))
+def test_every_tenth_line_is_validation(count: int) -> None:
+    train, valid = split_trainval(range(count))
+    assert sorted(train + valid) == list(range(count)), "every line in one split, none in both"
+    assert train == sorted(train) and valid == sorted(valid), "in the order of the list"
+    assert all(index % 10 == 0 for index in valid) and not any(index % 10 == 0 for index in train)
+
+
+def test_the_full_dataset_splits_as_published() -> None:
+    train, valid = split_trainval(range(3680))
+    assert (len(train), len(valid)) == (3312, 368)
+
+
+@given(arrays.arrays(np.uint8, (5, 7), elements=st.sampled_from([PET, BACKGROUND, BORDER])))
+def test_pet_and_border_are_foreground(trimap: np.ndarray) -> None:
+    assert (foreground(trimap) == ((trimap == 1) | (trimap == 3))).all()
+
+
+@given(st.sampled_from(["Abyssinian", "great_pyrenees", "Maine_Coon"]), st.integers(1, 999), st.sampled_from([1, 2]))
+def test_a_line_of_a_list(breed: str, number: int, species: int) -> None:
+    entry = Entry.parse(f"{breed}_{number} 12 {species} 3")
+    assert entry == (f"{breed}_{number}", breed, {1: "cat", 2: "dog"}[species])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "pug_1", "pug_1 1 2", "pug_1 1 2 3 4", "pug 1 2 3", "_1 1 2 3", "pug_x 1 2 3", "pug_² 1 2 3"),
+        *("pug_1 1 3 1", "pug_1 1 two 1"),
+        *("../pug_1 1 2 3", "/pug_1 1 2 3", "a\\pug_1 1 2 3", "C:pug_1 1 2 3"),
+    ],
+)
+def test_a_line_that_is_none(line: str) -> None:
+    with pytest.raises(ValueError):
+        Entry.parse(line)
+
+
+@given(st.text(max_size=60))
+def test_any_line_is_read_or_refused(line: str) -> None:
+    try:
+        entry = Entry.parse(line)
+    except ValueError:
+        return
+    assert entry.name.startswith(entry.breed) and entry.species in ("cat", "dog")
+    assert Path("folder", entry.name).parent == Path("folder")
+
+
+def test_a_list_without_comments_and_blank_lines(tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_bytes("\ufeff#Image CLASS-ID\r\npug_1 1 2 3\r\n\r\n  \npug_2 1 2 3".encode())
+    assert read_list(file) == ["pug_1 1 2 3", "pug_2 1 2 3"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(1, 4, (5, 8, 8, 4), dtype=np.uint8)
+    np.save(tmp_path / "train.npy", pixels)
+    return tmp_path
+
+
+def test_the_cached_split_opens_without_a_copy(cache: Path) -> None:
+    dataset = SimpleOxfordPetDataset(cache, "train")
+    assert isinstance(dataset.pixels, np.memmap)
+    tensor = dataset.tensor()
+    assert tensor.shape == (5, 8, 8, 4) and tensor.dtype == torch.uint8
+    assert tensor.data_ptr() == dataset.pixels.ctypes.data
+    assert dataset[3]["image"].untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+
+
+def test_a_loop_over_the_split(cache: Path) -> None:
+    stored = np.load(cache / "train.npy")
+    dataset: Any = SimpleOxfordPetDataset(cache, "train")
+    samples = list(dataset)
+    assert len(dataset) == len(samples) == 5
+    for pixels, sample in zip(stored, samples, strict=True):
+        assert (sample["image"].numpy() == pixels[..., :3].transpose(2, 0, 1)).all()
+        assert (sample["trimap"].numpy() == pixels[..., 3]).all()
+        assert (sample["mask"].numpy() == (pixels[..., 3] != 2)).all()
+
+
+def test_writing_to_the_tensor_leaves_the_file_alone(cache: Path) -> None:
+    before = (cache / "train.npy").read_bytes()
+    SimpleOxfordPetDataset(cache, "train").tensor().fill_(0)
+    assert (cache / "train.npy").read_bytes() == before
+
+
+def test_it_works_in_a_data_loader(cache: Path) -> None:
+    dataset: Any = SimpleOxfordPetDataset(cache, "train")
+    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(dataset, batch_size=2)
+    assert [batch["image"].shape[0] for batch in loader] == [2, 2, 1]
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(Refusal):
+        SimpleOxfordPetDataset(tmp_path, "train")

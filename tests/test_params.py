@@ -1,0 +1,242 @@
+"""Every bad value ends in one line that names the key, the value, what is allowed and the file."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import params
+from utils import Refusal
+
+ROOT = Path(__file__).parents[1]
+VALUES = params.read(ROOT / "params.yaml")
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    values = copy.deepcopy(VALUES)
+    *sections, last = key.split(".")
+    place = values
+    for section in sections:
+        place = place[section]
+    place[last] = value
+    return values
+
+
+def refusal(values: dict[str, Any]) -> str:
+    with pytest.raises(Refusal) as caught:
+        params.check(values, "params.yaml")
+    assert caught.value.code == 2
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def keys(values: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        nested = isinstance(value, dict) and value
+        found += keys(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+    return found
+
+
+def test_the_committed_parameters_are_valid() -> None:
+    params.load(ROOT / "params.yaml")
+
+
+BAD: dict[str, list[Any]] = {
+    "seed": [-1, 1.5, "x", None, True, 2**63],
+    "threads": [0, 1.5, "two", True],
+    "data.source": ["", 3, None, []],
+    "data.breeds": ["pug", [1], None, [""]],
+    "data.limit": [-1, 0.5, "all"],
+    "data.image_size": [0, 15, 4096, 64.5, "64px"],
+    "data.on_bad": ["ignore", True, None],
+    "train.epochs": [0, -3, 1.5, "many", 10**9],
+    "train.batch_size": [0, 2.5, "x"],
+    "train.shuffle": [1, "yes", None],
+    "train.input": ["RGB", "grey", 3],
+    "train.loss": ["dise", 1, None],
+    "train.dice_weight": [-0.1, 1.1, "half", True],
+    "train.border_weight": [-1, 101, "x"],
+    "train.optimizer": ["adamW", "lion", 0],
+    "train.lr": [0, -1, "fast", 11, float("nan"), float("inf"), True],
+    "train.weight_decay": [-1, 11, "x"],
+    "train.momentum": [1, -0.1, "x"],
+    "train.schedule": ["cosin", 0, None],
+    "train.warmup": [-1, "x", None],
+    "train.lr_min": [-1, 5, "x"],
+    "train.step_size": [0, 1.5, "x"],
+    "train.gamma": [0, 1.1, "x"],
+    "train.plateau_patience": [-1, 1.5],
+    "train.clip": [-1, "x"],
+    "train.ema": [1, -0.1, "x"],
+    "train.patience": [-1, 0.5],
+    "train.precision": ["fp8", 16],
+    "train.channels_last": [1, "true"],
+    "train.compile": [0, "no"],
+    "train.deterministic": [2, "on"],
+    "train.processes": [0, "all", 1.5, True],
+    "train.augment.hflip": [-0.1, 1.1, "x"],
+    "train.augment.vflip": [-0.1, 1.1],
+    "train.augment.rotate": [-1, 181],
+    "train.augment.scale": [-0.1, 5],
+    "train.augment.translate": [-0.1, 1],
+    "train.augment.crop": [-0.1, 1],
+    "train.augment.elastic": [-0.1, 0.6],
+    "train.augment.elastic_p": [-0.1, 1.1],
+    "train.augment.brightness": [-0.1, 1],
+    "train.augment.contrast": [-0.1, 1],
+    "train.augment.saturation": [-0.1, 1],
+    "train.augment.gray": [-0.1, 1.1],
+    "train.augment.blur": [-0.1, 11],
+    "train.augment.cutout": [-0.1, 1],
+    "unet.width": [0, 1.5, "x", 2000],
+    "unet.upsample": ["cubic", 2],
+    "unet.padding": ["zero", 1],
+    "unet.dropout": [1, -0.1],
+    "unet.attention": [1, "no"],
+    "unet.norm_affine": [0],
+    "unet.train": [None, 3, []],
+    "resnet34_unet.width": [0, "x"],
+    "resnet34_unet.decoder": [[1, 2], [1, 2, 3, 4, 0], "x", [1, 2, 3, 4, 5, 6]],
+    "resnet34_unet.bridge": [-1, 1.5],
+    "resnet34_unet.upsample": ["cubic"],
+    "resnet34_unet.padding": ["zero"],
+    "resnet34_unet.dropout": [1],
+    "resnet34_unet.attention": ["no"],
+    "resnet34_unet.norm_affine": ["no"],
+    "resnet34_unet.train": [1],
+    "evaluate.threshold": [0, 1, "best", True],
+    "evaluate.tta": ["flips", True],
+}
+
+
+def test_the_table_of_bad_values_covers_every_parameter() -> None:
+    assert set(BAD) == set(keys(VALUES))
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
+def test_bad_value(key: str, value: Any) -> None:
+    line = refusal(changed(key, value))
+    assert line.startswith("params.yaml: ")
+    assert key in line
+    shown = value[-1] if isinstance(value, list) and value and f"{key}." in line else value
+    assert repr(shown) in line or repr(float(value)) in line
+    assert "should" in line
+
+
+@pytest.mark.parametrize("key", keys(VALUES))
+def test_missing_key(key: str) -> None:
+    values = copy.deepcopy(VALUES)
+    *sections, last = key.split(".")
+    place = values
+    for section in sections:
+        place = place[section]
+    del place[last]
+    assert f"{key}" in refusal(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("sed", "did you mean seed?"),
+        ("train.epoch", "did you mean epochs?"),
+        ("train.augment.hflipp", "did you mean hflip?"),
+        ("unet.widht", "did you mean width?"),
+        ("resnet34_unet.decoders", "did you mean decoder?"),
+        ("unet.decoder", "known here: width"),
+        ("evaluate.zzz", "known here: threshold, tta"),
+    ],
+)
+def test_unknown_key_suggests_the_nearest(key: str, hint: str) -> None:
+    line = refusal(changed(key, 1))
+    assert f"{key} = 1: unknown key" in line
+    assert hint in line
+
+
+def test_override_for_one_network() -> None:
+    checked = params.check(changed("unet.train", {"lr": "1e-4", "augment": {"vflip": 0.5}}), "params.yaml")
+    assert checked.unet.train.lr == 1e-4
+    assert checked.unet.train.augment.vflip == 0.5
+    assert checked.unet.train.augment.hflip == checked.train.augment.hflip
+    assert checked.resnet34_unet.train == checked.train
+    assert "unet.train.lr = -1" in refusal(changed("unet.train", {"lr": -1}))
+    assert "did you mean lr?" in refusal(changed("unet.train", {"lrr": 1}))
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", ".001", "1.0e-3"])
+def test_one_number_however_it_is_written(text: str) -> None:
+    values = changed("train.lr", yaml.safe_load(f"lr: {text}")["lr"])
+    assert params.check(values, "params.yaml").train.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "holds no parameters"),
+        ("- 1", "holds no parameters"),
+        ("a: [", "not valid YAML"),
+        ("seed: 1\nseed: 2", "'seed' stands twice"),
+        ("1: 2", "not text"),
+        ("a: !!python/object:os.system x", "not valid YAML"),
+        ("a: &a [*a]", "unknown key|is missing"),
+    ],
+)
+def test_bad_file(tmp_path: Path, content: str, expected: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(content)
+    with pytest.raises(Refusal, match=expected) as caught:
+        params.load(file)
+    assert caught.value.code == 2
+
+
+def test_not_text(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Refusal, match="not valid YAML"):
+        params.load(file)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from([*keys(VALUES), *VALUES, "train.augment"]), value=anything)
+def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
+    try:
+        params.check(changed(key, value), "params.yaml")
+    except Refusal as refusal:
+        assert "\n" not in str(refusal)
+        assert refusal.code == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["download.py", "preprocess.py", "train.py --model unet", "evaluate.py", "plot.py", "recipe.py oxford"]
+)
+def test_every_stage_ends_in_one_line_and_writes_nothing(tmp_path: Path, command: str) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("image_size: 64", "image_size: -64")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "oxford.yaml").write_text("about: x\nparams: {seed: 1}\n")
+    script, *arguments = command.split()
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, ROOT / "src" / script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "data.image_size = -64: should be greater than or equal to 16" in done.stderr
+    assert done.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,371 @@
+"""The stage preprocess: the right tensors, or every offender with its reason and nothing written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import dataset_sheet
+import download
+import preprocess
+from oxford_pet import SPLITS, SimpleOxfordPetDataset, read_list, split_trainval
+from pets import list_line, make_dataset, write_data_params, write_lists
+from utils import Refusal
+
+SLICE = Path(__file__).parents[2] / "shared" / "oxford-iiit-pet-subset"
+SIDE = 32
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset_sheet, "TILE", 32)  # its PNG is what takes the time here
+
+
+@pytest.fixture
+def dataset() -> Path:
+    return make_dataset(preprocess.DATASET, trainval=22, test=6)
+
+
+def photograph(dataset: Path, name: str) -> Path:
+    return dataset / "images" / f"{name}.jpg"
+
+
+def trimap(dataset: Path, name: str) -> Path:
+    return dataset / "annotations" / "trimaps" / f"{name}.png"
+
+
+def preprocessed(**data: object) -> dict[str, np.ndarray]:
+    write_data_params(Path(), image_size=SIDE, **data)
+    preprocess.main()
+    return {split: np.load(preprocess.CACHE / f"{split}.npy", allow_pickle=False) for split in SPLITS}
+
+
+def refused(**data: object) -> str:
+    write_data_params(Path(), image_size=SIDE, **data)
+    with pytest.raises(Refusal) as caught:
+        preprocess.main()
+    assert not [path for path in Path().rglob("*") if path.is_file() and preprocess.DATASET not in path.parents][1:]
+    return str(caught.value)
+
+
+def names(split: str) -> list[str]:
+    return [row["name"] for row in table(split)]
+
+
+def table(split: str) -> list[dict[str, str]]:
+    with (preprocess.CACHE / f"{split}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics() -> dict[str, Any]:
+    return json.loads(preprocess.METRICS.read_text(encoding="utf-8"))
+
+
+def listed(split: str) -> list[str]:
+    return [line.split()[0] for line in read_list(preprocess.DATASET / "annotations" / f"{split}.txt")]
+
+
+def test_every_pixel_is_where_it_belongs(dataset: Path) -> None:
+    arrays = preprocessed()
+    train, valid = split_trainval(listed("trainval"))
+    for split, expected in {"train": train, "valid": valid, "test": listed("test")}.items():
+        assert names(split) == expected
+        assert arrays[split].shape == (len(expected), SIDE, SIDE, 4) and arrays[split].dtype == np.uint8
+        for pixels, name, row in zip(arrays[split], expected, table(split), strict=True):
+            with Image.open(photograph(dataset, name)) as image, Image.open(trimap(dataset, name)) as mask:
+                assert (int(row["width"]), int(row["height"])) == image.size
+                assert (pixels[..., :3] == np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))).all()
+                assert (pixels[..., 3] == np.asarray(mask.resize((SIDE, SIDE), Image.Resampling.NEAREST))).all()
+
+
+def test_the_numbers_are_those_of_the_arrays(dataset: Path) -> None:
+    arrays, found = preprocessed(), metrics()
+    for split in SPLITS:
+        rows = table(split)
+        assert found[split]["images"] == len(arrays[split]) == len(rows)
+        assert found[split]["cats"] == sum(row["species"] == "cat" for row in rows)
+        assert found[split]["dogs"] == sum(row["species"] == "dog" for row in rows)
+        assert found[split]["breeds"] == len({row["breed"] for row in rows})
+        assert found[split]["foreground"] == round(float((arrays[split][..., 3] != 2).mean()), 5)
+    assert (found["images"], found["breeds"], found["skipped"]) == (28, 4, 0)
+    assert dataset.exists()
+
+
+def test_a_second_run_and_another_number_of_threads_give_the_same_bytes(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outputs() -> dict[str, bytes]:
+        preprocessed()
+        folders = (preprocess.CACHE, preprocess.METRICS.parent, preprocess.SHEET.parent)
+        return {str(path): path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+    first = outputs()
+    assert len(first) == 8 and dataset.exists()
+    for count in (1, 7):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert outputs() == first
+
+
+def test_the_sheet_shows_every_split(dataset: Path) -> None:
+    preprocessed()
+    with Image.open(preprocess.SHEET) as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    for part in np.array_split(pixels, 3):
+        assert ((part == (255, 220, 0)).all(-1)).sum() > 100, "no outlines here"
+    assert dataset.exists()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_a_limit_keeps_the_first_of_each_split(dataset: Path, limit: int) -> None:
+    preprocessed()
+    everything = {split: names(split) for split in SPLITS}
+    preprocessed(limit=limit)
+    assert {split: names(split) for split in SPLITS} == {split: all_[:limit] for split, all_ in everything.items()}
+    assert dataset.exists()
+
+
+def as_gif(dataset: Path, name: str) -> None:
+    with Image.open(photograph(dataset, name)) as image:
+        image.quantize(250).save(photograph(dataset, name), "GIF")
+
+
+def as_rgba(dataset: Path, name: str) -> None:
+    with Image.open(photograph(dataset, name)) as image:
+        image.convert("RGBA").save(photograph(dataset, name), "PNG")
+
+
+def as_palette(dataset: Path, name: str) -> None:
+    with Image.open(photograph(dataset, name)) as image:
+        image.quantize(250).save(photograph(dataset, name), "PNG")
+
+
+def as_cmyk(dataset: Path, name: str) -> None:
+    with Image.open(photograph(dataset, name)) as image:
+        image.convert("CMYK").save(photograph(dataset, name), "JPEG", quality=95)
+
+
+def with_exif(dataset: Path, name: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photograph(dataset, name)) as image:
+        image.save(photograph(dataset, name), "JPEG", quality=95, exif=exif)
+
+
+def with_exif_and_a_mask_of_what_is_shown(dataset: Path, name: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored a quarter to the left of what is shown
+    with Image.open(photograph(dataset, name)) as image:
+        image.rotate(90, expand=True).save(photograph(dataset, name), "JPEG", quality=95, exif=exif)
+
+
+def with_junk(dataset: Path, name: str) -> None:
+    photograph(dataset, name).write_bytes(photograph(dataset, name).read_bytes() + b"\xff\xd8 junk" * 99)
+
+
+def with_a_palette_mask(dataset: Path, name: str) -> None:
+    with Image.open(trimap(dataset, name)) as mask:
+        indexed = Image.frombytes("P", mask.size, mask.tobytes())
+    indexed.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    indexed.save(trimap(dataset, name))
+
+
+HARMLESS = [as_gif, as_rgba, as_palette, as_cmyk, with_exif, with_exif_and_a_mask_of_what_is_shown, with_junk]
+
+
+@pytest.mark.parametrize("oddity", [*HARMLESS, with_a_palette_mask])
+def test_an_oddity_changes_next_to_nothing(dataset: Path, oddity: Callable[[Path, str], None]) -> None:
+    name = "Abyssinian_1"  # wider than high, and the first of the validation split
+    plain = preprocessed()["valid"][0].astype(float)
+    oddity(dataset, name)
+    odd = preprocessed()["valid"][0].astype(float)
+    assert (odd[..., 3] == plain[..., 3]).all(), "the mask moved"
+    assert np.abs(odd - plain)[..., :3].mean() < 10, "the photograph is another one"
+
+
+def test_a_grey_photograph_is_grey_in_all_channels(dataset: Path) -> None:
+    path = photograph(dataset, "Abyssinian_1")
+    with Image.open(path) as image:
+        image.convert("L").save(path, "JPEG")
+    red, green, blue, _ = np.moveaxis(preprocessed()["valid"][0], -1, 0)
+    assert (red == green).all() and (green == blue).all()
+
+
+def test_an_all_background_mask_is_used(dataset: Path) -> None:
+    with Image.open(trimap(dataset, "Abyssinian_1")) as mask:
+        Image.new("L", mask.size, 2).save(trimap(dataset, "Abyssinian_1"))
+    assert (preprocessed()["valid"][0][..., 3] == 2).all()
+
+
+def without_photograph(dataset: Path, name: str) -> None:
+    photograph(dataset, name).unlink()
+
+
+def without_mask(dataset: Path, name: str) -> None:
+    trimap(dataset, name).unlink()
+
+
+def cut(dataset: Path, name: str) -> None:
+    content = photograph(dataset, name).read_bytes()
+    photograph(dataset, name).write_bytes(content[: len(content) // 2])
+
+
+def no_photograph(dataset: Path, name: str) -> None:
+    photograph(dataset, name).write_bytes(b"<html>404</html>")
+
+
+def small_mask(dataset: Path, name: str) -> None:
+    with Image.open(trimap(dataset, name)) as mask:
+        mask.resize((20, 20), Image.Resampling.NEAREST).save(trimap(dataset, name))
+
+
+def mask_of_other_values(dataset: Path, name: str) -> None:
+    with Image.open(trimap(dataset, name)) as mask:
+        mask.point(lambda value: 0 if value == 2 else 255).save(trimap(dataset, name))
+
+
+def coloured_mask(dataset: Path, name: str) -> None:
+    with Image.open(trimap(dataset, name)) as mask:
+        mask.convert("RGB").save(trimap(dataset, name))
+
+
+def cut_mask(dataset: Path, name: str) -> None:
+    content = trimap(dataset, name).read_bytes()
+    trimap(dataset, name).write_bytes(content[: len(content) // 2])
+
+
+OFFENCES: dict[Callable[[Path, str], None], str] = {
+    without_photograph: "photograph is missing",
+    without_mask: "mask is missing",
+    cut: "photograph cannot be read",
+    no_photograph: "photograph is not a picture",
+    small_mask: "photograph is 48 x 48, but its mask is 20 x 20",
+    mask_of_other_values: "mask holds 0, 255 beside 1, 2 and 3",
+    coloured_mask: "mask has pixels of type RGB",
+    cut_mask: "mask cannot be read",
+}
+
+
+@pytest.mark.parametrize("offence", OFFENCES)
+def test_an_offender_is_named_or_left_out(dataset: Path, offence: Callable[[Path, str], None]) -> None:
+    everything = preprocessed()
+    before = names("train")
+    shutil.rmtree(preprocess.CACHE)
+    shutil.rmtree("metrics")
+    shutil.rmtree("plots")
+    offence(dataset, before[3])
+    said = refused()
+    assert f"{before[3]}: {OFFENCES[offence]}" in said and "1 cannot be used" in said
+    arrays = preprocessed(on_bad="skip")
+    assert names("train") == before[:3] + before[4:]
+    assert (arrays["train"] == np.delete(everything["train"], 3, axis=0)).all()
+    assert all((arrays[split] == everything[split]).all() for split in ("valid", "test"))
+    assert metrics()["skipped"] == 1 and OFFENCES[offence] in metrics()["skipped_files"][before[3]]
+
+
+def test_all_offenders_are_listed_at_once(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    offenders = {}
+    for offence, name in zip(OFFENCES, [*listed("trainval")[:5], *listed("test")[:3]], strict=True):
+        offence(dataset, name)
+        offenders[name] = OFFENCES[offence]
+    said = refused()
+    assert "8 cannot be used" in said and "and 3 more" in said and "\n" not in said
+    lines = capsys.readouterr().err.splitlines()
+    for name, reason in offenders.items():
+        assert any(line.startswith(f"{name}: ") and reason in line for line in lines)
+
+
+def test_a_failure_leaves_the_last_result_alone(dataset: Path) -> None:
+    preprocessed()
+    before = {path: path.read_bytes() for path in preprocess.CACHE.iterdir()}
+    without_mask(dataset, listed("test")[0])
+    with pytest.raises(Refusal):
+        preprocess.main()
+    assert {path: path.read_bytes() for path in preprocess.CACHE.iterdir()} == before
+
+
+def test_a_name_in_train_and_test_stays_in_test(dataset: Path) -> None:
+    train, test = read_list(dataset / "annotations/trainval.txt"), read_list(dataset / "annotations/test.txt")
+    write_lists(dataset, trainval=[*train, test[2]], test=test)
+    name = test[2].split()[0]
+    assert f"{name} in train: is listed before, in test" in refused()
+    preprocessed(on_bad="skip")
+    assert name in names("test") and name not in names("train") + names("valid")
+    assert metrics()["skipped"] == 1
+
+
+def test_a_name_listed_twice_counts_once(dataset: Path) -> None:
+    train, test = read_list(dataset / "annotations/trainval.txt"), read_list(dataset / "annotations/test.txt")
+    write_lists(dataset, trainval=[*train, train[1]], test=[*test, test[0]])
+    assert "2 cannot be used" in refused()
+    preprocessed(on_bad="skip")
+    everything = names("train") + names("valid") + names("test")
+    assert sorted(everything) == sorted({*everything}) and len(everything) == 28
+
+
+@given(st.lists(st.integers(1, 12), max_size=40), st.lists(st.integers(1, 12), max_size=10))
+def test_no_name_ever_stands_in_two_splits(
+    tmp_path_factory: pytest.TempPathFactory, trainval: list[int], test: list[int]
+) -> None:
+    annotations = tmp_path_factory.mktemp("lists") / "annotations"
+    annotations.mkdir()
+    write_lists(annotations.parent, trainval=[list_line(n) for n in trainval], test=[list_line(n) for n in test])
+    splits, bad = preprocess.read_splits(annotations)
+    kept = [entry.name for entries in splits.values() for entry in entries]
+    assert len(kept) == len(set(kept)) == len({*trainval, *test})
+    assert {entry.name for entry in splits["test"]} == {list_line(n).split()[0] for n in test}
+    assert bool(bad) == (len(kept) < len(trainval) + len(test))
+
+
+def test_a_line_that_is_none_is_an_offender(dataset: Path) -> None:
+    train, test = read_list(dataset / "annotations/trainval.txt"), read_list(dataset / "annotations/test.txt")
+    write_lists(dataset, trainval=[*train, "../../pug_1 1 2 3"], test=[*test, "pug_1\x1b[2J"])
+    said = refused()
+    assert "'../../pug_1 1 2 3'" in said and "2 cannot be used" in said and "\x1b" not in said
+
+
+@pytest.mark.parametrize(("trainval", "test", "empty"), [(20, 0, "test"), (1, 5, "train"), (0, 5, "train")])
+def test_a_split_without_a_photograph(trainval: int, test: int, empty: str) -> None:
+    make_dataset(preprocess.DATASET, trainval=trainval, test=test)
+    assert f"not one photograph for {empty}" in refused(on_bad="skip")
+
+
+def test_a_split_of_which_nothing_is_left(dataset: Path) -> None:
+    for name in listed("test"):
+        cut(dataset, name)
+    assert "not one photograph for test" in refused(on_bad="skip")
+
+
+def test_without_a_dataset() -> None:
+    assert "download" in refused()
+
+
+@pytest.mark.skipif(not SLICE.is_dir(), reason="the slice of the real dataset is not on this machine")
+def test_the_slice_of_the_real_dataset() -> None:
+    write_data_params(Path(), source=str(SLICE), image_size=SIDE)
+    download.main()
+    preprocess.main()
+    assert {split: len(SimpleOxfordPetDataset(preprocess.CACHE, split)) for split in SPLITS} == {
+        "train": 320,
+        "valid": 36,
+        "test": 149,
+    }
+    assert metrics()["skipped"] == 0 and metrics()["breeds"] == 29
+    assert 0.3 < metrics()["train"]["foreground"] < 0.5
+    split, changes = SimpleOxfordPetDataset(preprocess.CACHE, "test").pixels, []
+    for pixels, name in zip(split, names("test"), strict=True):
+        with Image.open(photograph(preprocess.DATASET, name)) as image:
+            full = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        changes.append(np.abs(full.astype(float) - pixels[..., :3]).mean())
+    assert 0 < np.mean(changes) <= 1, "decoding JPEG small changes less than one grey level on average"

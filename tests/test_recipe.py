@@ -1,0 +1,127 @@
+"""Recipes are laid over params.yaml whole and right, or refused in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import params
+import recipe
+from utils import Refusal
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(file.stem for file in (ROOT / "recipes").glob("*.yaml"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def add(place: Path, name: str, content: str) -> None:
+    (place / "recipes" / f"{name}.yaml").write_text(content, encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_of_the_repository_gives_valid_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    overlay = recipe.read(name)["params"]
+    params.check(params.overlaid(params.read(ROOT / "params.yaml"), overlay), name)
+
+
+def test_apply_keeps_the_comments_and_changes_only_what_it_says(place: Path) -> None:
+    before = (place / "params.yaml").read_text(encoding="utf-8")
+    overlay = {
+        "seed": 7,
+        "train": {"augment": {"blur": 1.5}},
+        "unet": {"train": {"lr": 0.1}},
+        "data": {"breeds": ["pug"]},
+    }
+    recipe.apply(overlay)
+    after = (place / "params.yaml").read_text(encoding="utf-8")
+    assert params.read(place / "params.yaml") == params.overlaid(yaml.safe_load(before), overlay)
+    assert after.count("#") == before.count("#")
+    changed = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert len(changed) <= 6, changed
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("about: x\nparams: {train: {lrr: 1}}", "did you mean lr?"),
+        ("about: x\nparams: {train: {lr: -1}}", "train.lr = -1: should be greater than 0"),
+        ("about: x", "has the keys about and params"),
+        ("params: {seed: 1}", "has the keys about and params"),
+        ("about: x\nparams: {seed: 1}\nreport: 3", "has the keys about and params"),
+        ("about: [", "not valid YAML"),
+        ("", "holds no parameters"),
+    ],
+)
+def test_a_bad_recipe_is_refused_and_nothing_is_written(place: Path, content: str, reason: str) -> None:
+    add(place, "mine", content)
+    before = (place / "params.yaml").read_bytes()
+    done = subprocess.run(
+        [sys.executable, ROOT / "src/recipe.py", "mine", "--apply"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert reason in done.stderr
+    assert (place / "params.yaml").read_bytes() == before
+
+
+def test_an_unknown_name_suggests_the_nearest(place: Path) -> None:
+    add(place, "oxford", "about: x\nparams: {seed: 1}")
+    with pytest.raises(Refusal, match="did you mean oxford"):
+        recipe.read("oxfrod")
+    with pytest.raises(Refusal, match="there are oxford"):
+        recipe.read("../../etc/passwd")
+
+
+def test_without_a_gpu_a_long_recipe_is_refused_unless_its_length_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    long = {"needs_gpu": True, "params": {"train": {"epochs": 300}}}
+    with pytest.raises(Refusal, match=r"no GPU here, and 300 epochs.*-S train\.epochs=1"):
+        recipe.refuse_hopeless(long, ["-S", "data.source=x"])
+    recipe.refuse_hopeless(long, ["-S", "data.source=x", "-S", "train.epochs=1"])
+    recipe.refuse_hopeless({"params": {}}, [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    recipe.refuse_hopeless(long, ["-S", "data.source=x"])
+
+
+values = st.recursive(
+    st.booleans()
+    | st.integers(-1000, 1000)
+    | st.floats(-1e6, 1e6, allow_nan=False)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(value=values)
+def test_dvc_reads_the_values_that_were_meant(value: Any) -> None:
+    from dvc.utils.hydra import to_hydra_overrides
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    written = f"a={recipe.text(value)}"
+    assert OverridesParser.create().parse_override(written).value() == value
+    assert to_hydra_overrides([written])
+
+
+def test_list_shows_every_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = subprocess.run(
+        [sys.executable, ROOT / "src/recipe.py", "--list"], capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES

@@ -1,0 +1,568 @@
+"""The engine: it learns, every choice works, equal inputs give equal bytes, and an interruption changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as example_settings
+from hypothesis import strategies as st
+
+import checkpoint
+import resume
+import training
+from engine import NotFinite, Trainer, spoken, symptom, waiting
+from inputs import CHANNELS, edges, gray, in_mode, statistics, unit
+from params import Train
+from utils import Refusal
+
+CPU = torch.device("cpu")
+TRAIN, VALID = (torch.from_numpy(training.pixels(n, seed=n)) for n in (16, 5))
+SCHEDULES = get_args(Train.model_fields["schedule"].annotation)
+
+
+def trainer(name: str = "unet", **changes: Any) -> Trainer:
+    settings = training.settings(**changes)
+    network = training.network(name, CHANNELS[settings.input], 2 if settings.loss == "ce" else 1)
+    return Trainer(network, settings, 1, CPU, *statistics(TRAIN, settings.input))
+
+
+def run(it: Trainer, epochs: int, on_step: Callable[[int, int], None] = lambda *_: None) -> Trainer:
+    while len(it.history) < epochs:
+        it.epoch(TRAIN, VALID, on_step)
+    return it
+
+
+def same(one: Trainer, other: Trainer) -> bool:
+    equal = [torch.equal(a, b) for a, b in zip(one.best["state"].values(), other.best["state"].values(), strict=True)]
+    last = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
+    return one.history == other.history and all(equal) and all(torch.equal(a, b) for a, b in last)
+
+
+@pytest.mark.parametrize("name", ["unet", "resnet34_unet"])
+def test_it_learns(name: str) -> None:
+    it = run(trainer(name, epochs=12, lr=0.01, schedule="one_cycle"), 12)
+    assert it.best["valid_dice"] > 0.85
+    assert it.history[-1]["train_loss"] < it.history[0]["train_loss"] / 2
+    assert it.best["valid_dice"] == max(row["valid_dice"] for row in it.history)
+
+
+CHOICES: list[dict[str, Any]] = [
+    *({"input": value} for value in CHANNELS),
+    *({"loss": value} for value in get_args(Train.model_fields["loss"].annotation)),
+    *({"optimizer": value} for value in get_args(Train.model_fields["optimizer"].annotation)),
+    *({"schedule": value, "warmup": 1} for value in SCHEDULES),
+    *({"precision": value} for value in get_args(Train.model_fields["precision"].annotation)),
+    {"channels_last": False},
+    {"shuffle": False},
+    {"border_weight": 3},
+    {"clip": 0},
+    {"ema": 0.9},
+    {"batch_size": 64},
+    {"batch_size": 3},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_every_choice_trains_and_repeats_to_the_bit(choice: dict[str, Any]) -> None:
+    one, other = run(trainer(**choice), 2), run(trainer(**choice), 2)
+    assert same(one, other)
+    assert all(math.isfinite(value) for row in one.history for value in row.values())
+    fresh = training.network("unet", CHANNELS[one.settings.input], 2 if one.settings.loss == "ce" else 1).state_dict()
+    assert any(not torch.equal(a, b) for a, b in zip(fresh.values(), one.network.state_dict().values(), strict=True))
+
+
+def test_batchnorm_goes_on_learning_after_validation() -> None:
+    it = run(trainer(), 1)
+    before = [b.clone() for b in it.network.buffers()]
+    run(it, 2)
+    assert not any(torch.equal(a, b) for a, b in zip(before, it.network.buffers(), strict=True))
+    assert it.network.training or run(it, 3)
+
+
+def test_the_seed_changes_the_order_and_nothing_changes_without_it() -> None:
+    it = trainer()
+    first, second = (torch.cat(it.batches(16, epoch)) for epoch in (0, 1))
+    assert sorted(first.tolist()) == list(range(16))
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.cat(it.batches(16, 0)), first)
+    assert torch.cat(trainer(shuffle=False).batches(16, 3)).tolist() == list(range(16))
+
+
+@given(count=st.integers(1, 70), batch=st.integers(1, 40))
+@example_settings(max_examples=40, deadline=None)
+def test_batches_are_whole_and_use_nothing_twice(count: int, batch: int) -> None:
+    batches = trainer(batch_size=batch).batches(count, 0)
+    assert {len(rows) for rows in batches} == {min(batch, count)}
+    assert len(batches) == max(1, count // batch)
+    used = torch.cat(batches).tolist()
+    assert len(set(used)) == len(used) <= count
+
+
+class Stop(Exception):
+    pass
+
+
+def interrupted(it: Trainer, epoch: int, step: int) -> Trainer:
+    """Dies in the middle of an epoch, is born again from the saved state, and goes on."""
+    kept: dict[str, Any] = {}
+
+    def on_step(done: int, _: int) -> None:
+        if len(it.history) == epoch and done == step:
+            raise Stop
+
+    try:
+        while True:
+            it.epoch(TRAIN, VALID, on_step)
+            buffer = io.BytesIO()
+            torch.save(it.state(), buffer)
+            kept = torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+    except Stop:
+        pass
+    again = Trainer(training.network(), it.settings, 1, CPU, it.mean, it.std)
+    if kept:
+        again.restore(kept)
+    return again
+
+
+@pytest.mark.parametrize("ema", [0, 0.8])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("epoch", "step"), [(0, 2), (1, 1), (2, 4)])
+def test_resumed_is_as_if_never_interrupted(schedule: str, ema: float, epoch: int, step: int) -> None:
+    choice: dict[str, Any] = {"schedule": schedule, "ema": ema, "epochs": 4, "plateau_patience": 0}
+    whole = run(trainer(**choice), 4)
+    assert same(run(interrupted(trainer(**choice), epoch, step), 4), whole)
+
+
+@pytest.mark.parametrize("choice", [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"precision": "fp16"}], ids=str)
+def test_resumed_with_other_optimizers_and_loss_scaling(choice: dict[str, Any]) -> None:
+    assert same(run(interrupted(trainer(**choice), 1, 2), 3), run(trainer(**choice), 3))
+
+
+def test_dropout_is_drawn_by_epoch_too() -> None:
+    def with_dropout() -> Trainer:
+        it = trainer()
+        for module in it.network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.5
+        return it
+
+    half = run(with_dropout(), 1)
+    again = with_dropout()
+    again.restore(half.state())
+    torch.rand(7)  # whatever else has drawn from the global stream
+    assert same(run(again, 3), run(with_dropout(), 3))
+
+
+def test_a_loss_that_is_not_finite_stops_at_once() -> None:
+    it = trainer(lr=10, optimizer="sgd", clip=0, momentum=0.9, warmup=0)
+    it.loss = lambda scores, _: scores.mean() * float("nan")
+    with pytest.raises(NotFinite, match=r"not finite in epoch 1, step 1, at lr .*try a lower lr"):
+        run(it, 1)
+
+
+def test_symptoms_of_not_learning() -> None:
+    def rows(share: float, dice: float, count: int) -> list[dict[str, float]]:
+        return [{"valid_share": share, "valid_dice": dice}] * count
+
+    assert "background" in symptom(rows(0, 0.1, 1), 20, 0.5)
+    assert "pet" in symptom(rows(1, 0.5, 1), 20, 0.5)
+    assert symptom(rows(0.3, 0.4, 4), 20, 0.5) == ""
+    assert "below 0.500" in symptom(rows(0.3, 0.4, 5), 20, 0.5)
+    assert symptom(rows(0.3, 0.6, 5), 20, 0.5) == ""
+
+
+def test_waiting_counts_epochs_since_the_best() -> None:
+    assert waiting([]) == 0
+    assert waiting([{"valid_dice": d} for d in (0.1, 0.5, 0.5, 0.4)]) == 2
+
+
+def test_spoken() -> None:
+    assert [spoken(s) for s in (4, 119, 125, 3600 * 3 + 605)] == ["4 s", "119 s", "2 min", "3 h 10 min"]
+
+
+# Input modes
+
+
+def test_gray_edges_sees_edges_and_flat_is_flat() -> None:
+    images = torch.zeros(1, 3, 8, 8)
+    assert edges(gray(images)).max() == 0
+    images[..., 4:] = 1
+    found = edges(gray(images))
+    assert found[0, 0, :, 3:5].min() > 0.9
+    assert found[0, 0, :, :3].max() == 0
+    assert in_mode(images, "gray_edges").shape == (1, 2, 8, 8)
+
+
+@pytest.mark.parametrize("mode", CHANNELS)
+def test_statistics_are_those_of_the_split(mode: str) -> None:
+    mean, std = statistics(TRAIN, mode)
+    x = in_mode(unit(TRAIN[..., :3]), mode)
+    torch.testing.assert_close(torch.tensor(mean), x.mean((0, 2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.tensor(std), x.std((0, 2, 3), correction=0), atol=1e-4, rtol=0)
+
+
+# The stage itself
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "plots/history_unet.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_outputs_and_same_bytes_twice(tmp_path: Path) -> None:
+    one = training.workplace(tmp_path / "one")
+    other = training.workplace(tmp_path / "another place")
+    training.stage(one)
+    training.stage(other)
+    assert training.outputs(one) == training.outputs(other)
+    assert len(training.outputs(one)) == 3
+    rows = history(one)
+    assert list(rows[0]) == ["epoch", "lr", "train_loss", "train_dice", "valid_loss", "valid_dice"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    metrics = json.loads((one / "metrics/unet.json").read_text())
+    best = max(rows, key=lambda row: float(row["valid_dice"]))
+    assert metrics["best_epoch"] == int(best["epoch"])
+    assert metrics["valid_dice"] == pytest.approx(float(best["valid_dice"]), abs=1e-5)
+    weights = checkpoint.load(one / "saved_models/unet.pth")
+    assert (weights.network, weights.input, weights.image_size) == ("unet", "rgb", 32)
+    assert not list((one / ".resume").iterdir())
+
+
+def wait_for(process: Any, text: str) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+LONG: dict[str, Any] = {"train": {"epochs": 30, "ema": 0.9}}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = training.workplace(tmp_path_factory.mktemp("whole") / "x", **LONG)
+    assert training.run(folder).returncode == 0
+    return training.outputs(folder)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda x: str(x)
+)
+def test_killed_and_run_again_ends_in_the_same_bytes(
+    tmp_path: Path, number: signal.Signals, code: int, uninterrupted: dict[str, bytes]
+) -> None:
+    folder = training.workplace(tmp_path / "x", **LONG)
+    process = training.start(folder)
+    wait_for(process, "epoch  4/30")
+    time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code
+    assert training.outputs(folder) == {}
+    if number != signal.SIGKILL:
+        assert "epochs are kept; run again to go on" in out
+        assert err.strip().splitlines()[-1].startswith(f"train: stopped by {number.name}")
+        assert "Traceback" not in err
+    done = training.run(folder)
+    assert "going on after epoch" in done.stdout
+    assert training.outputs(folder) == uninterrupted
+
+
+class Killed(BaseException):
+    pass
+
+
+def stopped_early(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workplace with the state of a run that ended after its second epoch."""
+    training.workplace(folder)
+
+    def epoch(it: Trainer, *arguments: Any) -> Any:
+        if len(it.history) == 2:
+            raise Killed
+        return whole(it, *arguments)
+
+    whole = Trainer.epoch
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    with pytest.raises(Killed):
+        training.stage(folder)
+    monkeypatch.undo()
+    assert (folder / ".resume/unet.state").exists()
+    return folder
+
+
+def test_the_same_again_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stopped_early(tmp_path / "x", monkeypatch)
+    training.stage(folder)
+    assert "going on after epoch 2 of an interrupted run" in capsys.readouterr().out
+
+
+def test_a_changed_parameter_starts_afresh_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stopped_early(tmp_path / "x", monkeypatch)
+    training.write_params(folder, train={"epochs": 2, "lr": 0.003})
+    training.stage(folder)
+    out = capsys.readouterr().out
+    assert "starting afresh: since the interrupted run, train.epochs (3 to 2), train.lr (0.002 to 0.003) changed" in out
+
+
+def test_changed_data_starts_afresh_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stopped_early(tmp_path / "x", monkeypatch)
+    np.save(folder / "dataset/cache/train.npy", training.pixels(20, seed=9))
+    training.stage(folder)
+    assert "starting afresh: since the interrupted run, train.npy changed" in capsys.readouterr().out
+
+
+def test_a_loss_that_becomes_nan_keeps_the_best_weights_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = training.workplace(tmp_path / "x")
+    healthy = Trainer.scores
+
+    def scores(it: Trainer, *arguments: Any) -> Any:
+        return healthy(it, *arguments) * (float("nan") if len(it.history) == 1 else 1)
+
+    monkeypatch.setattr(Trainer, "scores", scores)
+    with pytest.raises(Refusal, match=r"epoch 2, step 1.*best weights so far \(epoch 1\) are in .resume/unet.best.pth"):
+        training.stage(folder)
+    assert checkpoint.load(folder / ".resume/unet.best.pth").network == "unet"
+    assert training.outputs(folder) == {}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "unet.state"
+    resume.save(file, {"a": "1"}, {"history": [1]})
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({"cut": file.read_bytes()[:-9], "flipped": bytes(content), "empty": b""}[damage])
+    state, news = resume.load(file, {"a": "1"})
+    assert state is None
+    assert "damaged and was set aside" in news
+    assert not file.exists()
+    assert (tmp_path / "unet.damaged").exists()
+
+
+def test_state_is_found_again(tmp_path: Path) -> None:
+    assert resume.load(tmp_path / "none", {}) == (None, "")
+    resume.save(tmp_path / "s", {"a": "1"}, {"history": [1, 2]})
+    state, news = resume.load(tmp_path / "s", {"a": "1"})
+    assert state == {"history": [1, 2]}
+    assert news == "going on after epoch 2 of an interrupted run"
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"train": {"epochs": 50, "patience": 2, "lr": 1e-9, "lr_min": 0}}
+    folder = training.workplace(tmp_path / "x", **changes)
+    training.stage(folder)
+    dices = [float(row["valid_dice"]) for row in history(folder)]
+    assert len(dices) < 50
+    assert max(dices[:-2]) >= max(dices[-2:])
+
+
+@pytest.mark.parametrize(("train", "valid", "batch"), [(1, 1, 4), (3, 1, 64), (2, 2, 1)])
+def test_few_photographs(tmp_path: Path, train: int, valid: int, batch: int) -> None:
+    folder = training.workplace(tmp_path / "x", train, valid, train={"batch_size": batch, "epochs": 1})
+    training.stage(folder)
+    assert len(history(folder)) == 1
+
+
+def test_empty_masks_are_learnt_as_empty(tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x")
+    for split in ("train", "valid"):
+        pixels = training.pixels(8)
+        pixels[..., 3] = 2
+        np.save(folder / f"dataset/cache/{split}.npy", pixels)
+    training.stage(folder)
+    assert 0 <= float(history(folder)[-1]["valid_dice"]) <= 1
+
+
+def test_a_network_that_does_not_learn_is_told_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Trainer, "scores", lambda _, network, images: network(images)[:, 0] * 0 - 1)
+    training.stage(training.workplace(tmp_path / "x"))
+    out = capsys.readouterr().out
+    assert out.count("warning: unet does not learn: every validation pixel is predicted as background") == 1
+    assert "Likely causes" in out
+
+
+def test_cost_on_a_cpu_is_foretold_and_lines_replace_the_bar(tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x")
+    done = training.run(folder)
+    assert "no GPU: about" in done.stdout
+    assert len([line for line in done.stdout.splitlines() if line.startswith("epoch ")]) == 3
+    assert "images/s" in done.stdout
+    assert "\r" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "not found"), (b"", "damaged"), (b"\x93NUMPY garbage", "damaged"), (np.zeros((3, 8, 8, 3)), "damaged")],
+)
+def test_bad_tensors_are_refused(tmp_path: Path, content: Any, reason: str) -> None:
+    folder = training.workplace(tmp_path / "x")
+    file = folder / "dataset/cache/valid.npy"
+    if content is None:
+        file.unlink()
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, content)
+    with pytest.raises(Refusal, match=f"valid.npy: {reason}"):
+        training.stage(folder)
+    assert training.outputs(folder) == {}
+
+
+# Several processes
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+def test_two_processes_repeat_to_the_bit_and_learn_as_well_as_one(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"train": {"epochs": 8, "lr": 0.005, "batch_size": 8}}
+    folders = {name: training.workplace(tmp_path / name, 32, 8, **changes) for name in ("one", "two", "again")}
+    assert training.run(folders["one"]).returncode == 0
+    for name in ("two", "again"):
+        done = training.run(folders[name], *TORCHRUN)
+        assert done.returncode == 0, done.stderr
+    assert training.outputs(folders["two"]) == training.outputs(folders["again"])
+    one, two = (json.loads((folders[n] / "metrics/unet.json").read_text()) for n in ("one", "two"))
+    assert two["environment"]["processes"] == 2
+    assert abs(one["valid_dice"] - two["valid_dice"]) < 0.02
+
+
+def test_processes_of_the_parameters_start_by_themselves(tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x", train={"processes": 2})
+    done = training.run(folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "metrics/unet.json").read_text())["environment"]["processes"] == 2
+    assert done.stdout.count("best validation Dice") == 1
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x", train={"processes": 2, "batch_size": 3})
+    done = training.run(folder)
+    assert done.returncode == 1
+    assert "cannot be shared equally by 2 processes" in done.stderr
+    assert "processes ended early" in done.stderr.strip().splitlines()[-1]
+    assert training.outputs(folder) == {}
+
+
+# Weights files
+
+
+def weights() -> checkpoint.Weights:
+    state = training.network().state_dict()
+    return checkpoint.Weights("unet", {"width": 4}, 1, "rgb", [0.5] * 3, [0.2] * 3, 32, {"device": "CPU"}, state)
+
+
+def test_weights_survive_and_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.pth", weights())
+    checkpoint.save(tmp_path / "another name.pth", weights())
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "another name.pth").read_bytes()
+    loaded = checkpoint.load(tmp_path / "a.pth")
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.build()(x), training.network().eval()(x))
+
+
+def test_a_flipped_byte_never_changes_a_prediction_unnoticed(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.pth", weights())
+    content = (tmp_path / "a.pth").read_bytes()
+    original = checkpoint.load(tmp_path / "a.pth")
+    noticed = 0
+    for place in np.random.default_rng(0).integers(0, len(content), 60).tolist():
+        (tmp_path / "b.pth").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            loaded = checkpoint.load(tmp_path / "b.pth")
+        except Refusal as refusal:
+            assert "b.pth" in str(refusal)
+            noticed += 1
+        else:  # a byte that nothing reads, such as padding
+            assert checkpoint.checksum(loaded) == checkpoint.checksum(original)
+    assert noticed > 40
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("executed"),))
+
+
+def test_hostile_weights_execute_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": checkpoint.FORMAT, "state": Malicious()}, tmp_path / "w.pth")
+    with pytest.raises(Refusal, match="nothing was executed"):
+        checkpoint.load(tmp_path / "w.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"format": "pet segmentation weights, version 0"}, "another version"),
+        ({"state": {}}, "not weights of this project"),
+        ([1, 2], "not weights of this project"),
+        ({"format": checkpoint.FORMAT}, "damaged"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: Any, reason: str) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(Refusal, match=reason):
+        checkpoint.load(tmp_path / "w.pth")
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("hello")
+    for path, reason in [
+        (tmp_path / "none.pth", "no such"),
+        (tmp_path, "folder"),
+        (tmp_path / "text.pth", "text.pth: not"),
+    ]:
+        with pytest.raises(Refusal, match=reason):
+            checkpoint.load(path)
+
+
+def test_training_opens_no_test_file(tmp_path: Path) -> None:
+    """The interpreter reports every file that the stage opens."""
+    folder = training.workplace(tmp_path / "x", train={"epochs": 1})
+    (folder / "dataset/cache/test.npy").write_bytes(b"never read")
+    (folder / "watch.py").write_text(
+        "import sys, runpy\n"
+        "seen = open('opened.txt', 'w')\n"
+        "sys.addaudithook(lambda event, args: event == 'open' and print(args[0], file=seen, flush=True))\n"
+        "script = sys.argv[1]; sys.argv = sys.argv[1:]\n"
+        "sys.path.insert(0, script.rsplit('/', 1)[0])\n"
+        "runpy.run_path(script, run_name='__main__')\n"
+    )
+    done = training.run(folder, "watch.py")
+    assert done.returncode == 0, done.stderr
+    opened = (folder / "opened.txt").read_text()
+    assert "train.npy" in opened and "valid.npy" in opened
+    assert "test.npy" not in opened and "test.txt" not in opened and "test.csv" not in opened
+
+
+def test_rates_follow_the_schedule() -> None:
+    it = run(trainer(epochs=4, schedule="cosine", warmup=1, lr=0.01, lr_min=0.0), 4)
+    rates = [row["lr"] for row in it.history]
+    assert rates[0] == pytest.approx(0.01)
+    assert all(a > b for a, b in pairwise(rates))
+    assert rates[-1] == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,92 @@
+"""A folder in which train.py can run: tiny tensors that can be learnt in a few epochs, and small networks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+import params
+import train
+from device import setup
+from models import build
+
+ROOT = Path(__file__).parents[1]
+SMALL: dict[str, Any] = {
+    "threads": 1,
+    "train": {"epochs": 3, "batch_size": 4, "precision": "fp32"},
+    "unet": {"width": 4},
+    "resnet34_unet": {"width": 4, "decoder": [16, 8, 4, 4, 4]},
+}
+OUTPUTS = ("saved_models/unet.pth", "plots/history_unet.csv", "metrics/unet.json")
+
+
+def pixels(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
+    """Bright discs on dark noise, with a trimap, as a cached split."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.ogrid[:side, :side]
+    result = random.integers(0, 90, (count, side, side, 4), dtype=np.uint8)
+    for picture in result:
+        y, x, radius = *random.uniform(0.3, 0.7, 2) * side, random.uniform(0.15, 0.3) * side
+        distance = np.hypot(rows - y, columns - x)
+        picture[distance < radius, :3] += random.integers(80, 160, 3, dtype=np.uint8)
+        picture[..., 3] = np.select([distance < radius - 1, distance < radius], [1, 3], 2)
+    return result
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """The committed parameters, small, with changes: `values(train={"ema": 0.9})`."""
+    base = params.overlaid(params.read(ROOT / "params.yaml"), SMALL)
+    return params.overlaid(base, changes)
+
+
+def settings(**changes: Any) -> params.Train:
+    return params.check(values(train=changes), "test").train
+
+
+def network(name: str = "unet", in_channels: int = 3, out_channels: int = 1) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build(name, in_channels, out_channels, SMALL[name])
+
+
+def workplace(folder: Path, photographs: int = 20, validation: int = 5, **changes: Any) -> Path:
+    (folder / "dataset" / "cache").mkdir(parents=True)
+    np.save(folder / "dataset/cache/train.npy", pixels(photographs, seed=1))
+    np.save(folder / "dataset/cache/valid.npy", pixels(validation, seed=2))
+    write_params(folder, **changes)
+    return folder
+
+
+def write_params(folder: Path, **changes: Any) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump(values(**changes)), encoding="utf-8")
+
+
+def stage(folder: Path) -> None:
+    """train.py's work in this process, which spares the seconds that a new one needs to begin."""
+    with contextlib.chdir(folder):
+        train.train("unet", params.load(), setup(1))
+
+
+def run(folder: Path, *before: str, model: str = "unet") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*before, model=model), cwd=folder, capture_output=True, text=True, check=False)
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+
+
+def command(*before: str, model: str = "unet") -> list[str]:
+    return [sys.executable, *before, str(ROOT / "src" / "train.py"), "--model", model]
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in OUTPUTS if (folder / name).exists()}
