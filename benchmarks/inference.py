@@ -24,7 +24,8 @@ from checkpoint import Weights
 from inference import Job, segment
 from models import NETWORKS, build
 from predict import Predictor
-from sample import BREEDS, picture
+from sample import picture
+from sample_animal import BREEDS
 
 BATCHES = (1, 4, 8, 16)
 

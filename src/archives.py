@@ -103,7 +103,7 @@ def _unpack(tar: tarfile.TarFile, folder: Path, limit: int) -> int:
 def _safe(name: str) -> PurePosixPath:
     """A relative path on every system: no root, drive, backslash or `..`."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or any(c in '\\:' or not c.isprintable() for c in name):
+    if path.is_absolute() or ".." in path.parts or any(c in "\\:" or not c.isprintable() for c in name):
         raise BadArchive(f"{name!r} would land outside the folder")
     return path
 

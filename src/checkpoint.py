@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import pickle
-import zipfile
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,7 @@ def save(path: Path, weights: Weights) -> None:
 
 def load(path: Path) -> Weights:
     """Weights that this project wrote, whole. Anything else is refused, and nothing in it is executed."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise Refusal(f"{path}: no such weights; train first (`dvc repro`) or name another file") from None
-    except IsADirectoryError:
-        raise Refusal(f"{path}: is a folder, not a weights file") from None
-    except pickle.UnpicklingError:
-        raise Refusal(f"{path}: not weights of this project: more than tensors in it; nothing was executed") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UnicodeDecodeError, AttributeError):
-        raise Refusal(f"{path}: not a weights file, or damaged; train again or fetch it again (`dvc pull`)") from None
+    content = unpickled(path)
     if not isinstance(content, dict) or "format" not in content:
         raise Refusal(f"{path}: not weights of this project (train.py writes what this reads)")
     if content.pop("format") != FORMAT:
@@ -80,6 +71,23 @@ def load(path: Path) -> Weights:
         if weights.network not in NETWORKS or checksum(weights) != expected:
             raise ValueError
         weights.build()
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+    except Exception:  # whatever is wrong inside, it is not what was saved
         raise Refusal(f"{path}: damaged: not the tensors that were saved; train again or fetch it again") from None
     return weights
+
+
+def unpickled(path: Path) -> Any:
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise Refusal(f"{path}: no such weights; train first (`dvc repro`) or name another file") from None
+    except IsADirectoryError:
+        raise Refusal(f"{path}: is a folder, not a weights file") from None
+    except PermissionError:
+        raise Refusal(f"{path}: may not be read by you") from None
+    except pickle.UnpicklingError:
+        raise Refusal(f"{path}: not weights of this project: more than tensors in it; nothing was executed") from None
+    except Exception:  # on damaged bytes torch raises all kinds
+        raise Refusal(f"{path}: not a weights file, or damaged; train again or fetch it again (`dvc pull`)") from None

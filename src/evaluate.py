@@ -43,7 +43,7 @@ import params
 import splits
 from metrics import dice, iou
 from models import NETWORKS
-from oxford_pet import BACKGROUND, foreground
+from oxford_pet import BACKGROUND, SimpleOxfordPetDataset, foreground
 from predict import Predictor
 from progress import progress
 from scores import (
@@ -77,7 +77,7 @@ def stage() -> None:
     files = [Path(f"saved_models/{name}.pth") for name in NETWORKS]
     valid = cached("valid")
     predictors = [Predictor(weights, tta, where) for weights in loaded(files, valid.side)]
-    methods = all_methods(predictors, [torch.ones(()), mean_mask(cached("train").pixels)])
+    methods = all_methods(predictors, [torch.ones(()), mean_mask(SimpleOxfordPetDataset(CACHE, "train").tensor())])
 
     curves = validation_curves(methods, valid)
     thresholds = chosen_thresholds(settings.evaluate.threshold, curves[: len(PREDICTORS)])
@@ -167,18 +167,25 @@ def chosen_thresholds(wanted: Literal["auto"] | float, curves: Tensor) -> list[f
     return [best_threshold(curve) if wanted == "auto" else wanted for curve in curves]
 
 
+def own_mask(trimaps: Path, name: str) -> Tensor:
+    return torch.from_numpy(foreground(np.asarray(splits.own_trimap(trimaps, name))))
+
+
 def test_scores(methods: Methods, thresholds: Sequence[float], test: Split) -> Scores:
-    """Batch by batch: only the scores stay in memory."""
-    found: list[Scores] = []
+    """Batch by batch: only scores stay in memory, in tensors made beforehand; many small ones would fragment it."""
+    found = Scores.empty(len(test.rows), len(thresholds))
     with progress("test", len(test.rows), "photographs") as bar, ThreadPoolExecutor() as pool:
         for number, batch in enumerate(batches(test.pixels)):
-            rows = test.rows[number * BATCH :][: len(batch)]
-            own_size = pool.map(lambda row: foreground(splits.open_trimap(test.trimaps / f"{row['name']}.png")), rows)
+            chosen = slice(number * BATCH, number * BATCH + len(batch))
+            names = [row["name"] for row in test.rows[chosen]]
+            own_size = pool.map(lambda name: own_mask(test.trimaps, name), names)
             maps = methods(batch[..., :3])
             truth = (batch[..., 3] != BACKGROUND).to(maps.device)
-            found.append(score(maps, maps.new_tensor(thresholds), truth, [torch.from_numpy(mask) for mask in own_size]))
+            scores = score(maps, maps.new_tensor(thresholds), truth, list(own_size))
+            for whole, part in zip(found, scores, strict=True):
+                whole[chosen] = part
             bar.update(len(batch))
-    return Scores(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    return found
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

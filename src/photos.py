@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from oxford_pet import BORDER, PET
+
 # Told by content, not by file name; JPEG includes the MPO of some cameras. EPS and PDF are left out: for those, Pillow
 # starts other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
@@ -44,6 +46,18 @@ def open_square(path: Path, side: int, mask_size: tuple[int, int]) -> tuple[Imag
         if image.size != mask_size:
             raise Unusable(f"is {size_text(image.size)}, but its mask is {size_text(mask_size)}")
         return _shrunk(image, side), mask_size
+
+
+def open_trimap(file: Path) -> Image.Image:
+    """A mask of the dataset: 1, 2 and 3, and nothing else."""
+    with opened(file) as image:
+        if image.mode not in ("L", "P"):  # of a palette, the indices count
+            raise Unusable(f"has pixels of type {image.mode}, not one value each")
+        trimap = np.asarray(image)
+    if not PET <= trimap.min() <= trimap.max() <= BORDER:
+        others = sorted({int(value) for value in np.unique(trimap)} - set(range(PET, BORDER + 1)))
+        raise Unusable(f"holds {', '.join(map(str, others[:3]))}{' ...' if len(others) > 3 else ''} beside 1, 2 and 3")
+    return Image.fromarray(trimap)
 
 
 @contextmanager

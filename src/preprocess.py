@@ -21,8 +21,8 @@ from PIL import Image
 
 import params
 from dataset_sheet import draw_sheet
-from oxford_pet import BORDER, PET, SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
-from photos import Unusable, open_square, opened
+from oxford_pet import SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from photos import Unusable, open_square, open_trimap
 from progress import progress
 from utils import Refusal, printable, replacing, run, write_csv, write_json
 
@@ -149,17 +149,6 @@ def load(entry: Entry, side: int) -> Sample | Unusable:
     trimap = trimap.resize((side, side), Image.Resampling.NEAREST)
     image.putalpha(trimap)
     return Sample(image.tobytes(), int(foreground(np.asarray(trimap)).sum()), height, width)
-
-
-def open_trimap(file: Path) -> Image.Image:
-    with opened(file) as image:
-        if image.mode not in ("L", "P"):  # of a palette, the indices count
-            raise Unusable(f"has pixels of type {image.mode}, not one value each")
-        trimap = np.asarray(image)
-    if not PET <= trimap.min() <= trimap.max() <= BORDER:
-        others = sorted({int(value) for value in np.unique(trimap)} - set(range(PET, BORDER + 1)))
-        raise Unusable(f"holds {', '.join(map(str, others[:3]))}{' ...' if len(others) > 3 else ''} beside 1, 2 and 3")
-    return Image.fromarray(trimap)
 
 
 def settle(cached: Mapping[str, list[Cached]], bad: Mapping[str, str], skip: bool) -> None:

@@ -25,7 +25,7 @@ import params
 from utils import Refusal, run, write_bytes
 
 RECIPES = Path("recipes")
-WHOLE = ("unet.train", "resnet34_unet.train")  # mappings whose keys params.yaml need not list
+OWN = ("unet.train.", "resnet34_unet.train.")  # below these, params.yaml need not hold a key that is set
 
 
 def command_line() -> tuple[argparse.Namespace, list[str]]:
@@ -56,7 +56,7 @@ def main() -> None:
         return
     refuse_hopeless(recipe, further)
     name = free_name(args.name)
-    overrides = [part for key, value in flat(recipe["params"]) for part in ("-S", f"{key}={text(value)}")]
+    overrides = [part for key, value in flat(recipe["params"]) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
     print(f"experiment {name}: dvc exp run {' '.join(command[3:])}", flush=True)
     sys.exit(subprocess.run(command, check=False).returncode)
@@ -86,16 +86,19 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
     """`train.lr`, value for every value of an overlay."""
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and name not in WHOLE:
+        if isinstance(value, Mapping):
             yield from flat(value, f"{name}.")
         else:
             yield name, value
 
 
+def override(key: str, value: Any) -> str:
+    """An argument of `dvc exp run -S`; with ++ a key may be new."""
+    return f"{'++' if key.startswith(OWN) else ''}{key}={text(value)}"
+
+
 def text(value: Any) -> str:
     """A value in the grammar of `dvc exp run -S` (Hydra's)."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(text(item) for item in value) + "]"
     if isinstance(value, str):  # a backslash means itself, except before a quote
@@ -113,7 +116,7 @@ def apply(overlay: Mapping[str, Any]) -> None:
         *sections, key = name.split(".")
         place = document
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[key] = value
     buffer = io.StringIO()
     yaml.dump(document, buffer)

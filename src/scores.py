@@ -40,6 +40,12 @@ class Scores(NamedTuple):
     boundary_f1: Tensor  # (N, M)
     dice_native: Tensor  # (N, M): Dice at the photograph's own size
 
+    @staticmethod
+    def empty(photographs: int, methods: int) -> Scores:
+        """To be filled."""
+        shape = (photographs, methods)
+        return Scores(torch.zeros(*shape, 4, dtype=torch.int64), *(torch.zeros(shape).double() for _ in range(2)))
+
     def of(self, method: int) -> Scores:
         """One method's; the axis of methods is gone."""
         return Scores(*(part[:, method] for part in self))

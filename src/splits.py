@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
-from photos import Unusable, open_square, opened
+from photos import Unusable, open_square, open_trimap
 from scores import Pixels
 from utils import Refusal
 
@@ -30,17 +30,16 @@ class Split(NamedTuple):
 
 
 def cached(cache: Path, dataset: Path, split: str) -> Split:
-    """A split as it was preprocessed; its pixels stay in the file until they are used."""
+    """A split as it was preprocessed."""
+    pixels = SimpleOxfordPetDataset(cache, split).tensor()
+    table = cache / f"{split}.csv"
     try:
-        pixels = SimpleOxfordPetDataset(cache, split).tensor()
-        with (cache / f"{split}.csv").open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        if not len(rows) == len(pixels) > 0:
-            raise ValueError
-    except FileNotFoundError as error:
-        raise Refusal(f"{error.filename}: not found; `dvc repro preprocess` makes it") from None
-    except (ValueError, EOFError):
-        raise Refusal(f"{cache / split}.npy: damaged; `dvc repro --force preprocess` makes it again") from None
+    except FileNotFoundError:
+        raise Refusal(f"{table}: not found; `dvc repro preprocess` makes it") from None
+    if len(rows) != len(pixels):
+        raise Refusal(f"{table}: does not belong to {split}.npy; `dvc repro --force preprocess` makes both again")
     return Split(rows, pixels, trimaps_of(dataset))
 
 
@@ -73,7 +72,7 @@ class Decoded:
             return torch.from_numpy(np.stack(list(pool.map(self._square, self.entries[rows]))))
 
     def _square(self, entry: Entry) -> np.ndarray:
-        trimap = Image.fromarray(open_trimap(trimaps_of(self.folder) / f"{entry.name}.png"))
+        trimap = own_trimap(trimaps_of(self.folder), entry.name)
         file = self.folder / "images" / f"{entry.name}.jpg"
         try:
             image, _ = open_square(file, self.side, trimap.size)
@@ -87,9 +86,10 @@ def trimaps_of(dataset: Path) -> Path:
     return dataset / "annotations" / "trimaps"
 
 
-def open_trimap(file: Path) -> np.ndarray:
+def own_trimap(trimaps: Path, name: str) -> Image.Image:
+    """The trimap of a photograph at its own size."""
+    file = trimaps / f"{name}.png"
     try:
-        with opened(file) as image:
-            return np.asarray(image)
+        return open_trimap(file)
     except Unusable as reason:
         raise Refusal(f"{file}: {reason}; get the dataset's annotations anew") from None

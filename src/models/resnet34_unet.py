@@ -73,7 +73,7 @@ class ResNet34UNet(nn.Module):
         width: int = 64,
         decoder: Sequence[int] = (256, 128, 64, 32, 16),
         bridge: int = 0,
-        upsample: str = "bilinear",
+        upsample: str = "nearest",
         padding: str = "zeros",
         dropout: float = 0.0,
         attention: bool = False,
