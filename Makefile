@@ -19,6 +19,7 @@ test: .venv/ready-dev lint  ## lint, then every test
 
 lint: .venv/ready-dev  ## ruff and mypy
 	ruff check .
+	ruff format --check .
 	mypy
 
 bench: .venv/ready-dev  ## what is fast, as ratios measured on this machine

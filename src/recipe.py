@@ -13,18 +13,23 @@ import io
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import yaml
 from ruamel.yaml import YAML
 
 import params
+from download import ARCHIVES, DOWNLOADS, MIRRORS
 from utils import Refusal, run, write_bytes
 
 RECIPES = Path("recipes")
+CONNECT = 5  # seconds to wait for a mirror
 OWN = ("unet.train.", "resnet34_unet.train.")  # below these, params.yaml need not hold a key that is set
 
 
@@ -108,10 +113,10 @@ def text(value: Any) -> str:
 
 def apply(overlay: Mapping[str, Any]) -> None:
     """Into params.yaml, with its comments."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 200
-    document = yaml.load(params.FILE.read_text(encoding="utf-8"))
+    writer = YAML()
+    writer.preserve_quotes = True
+    writer.width = 200
+    document = writer.load(params.FILE.read_text(encoding="utf-8"))
     for name, value in flat(overlay):
         *sections, key = name.split(".")
         place = document
@@ -119,13 +124,14 @@ def apply(overlay: Mapping[str, Any]) -> None:
             place = place.setdefault(section, {})
         place[key] = value
     buffer = io.StringIO()
-    yaml.dump(document, buffer)
+    writer.dump(document, buffer)
     write_bytes(params.FILE, buffer.getvalue().encode())
 
 
 def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:
     """Say at once what would fail or never end: full size without a GPU, a download without a network."""
-    if recipe.get("needs_gpu") and not any("train.epochs=" in argument for argument in further):
+    chosen = dict(argument.lstrip("+").split("=", 1) for argument in further if "=" in argument)
+    if recipe.get("needs_gpu") and "train.epochs" not in chosen:
         import torch
 
         if not torch.cuda.is_available():
@@ -134,6 +140,30 @@ def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:
                 f"no GPU here, and {epochs} epochs of this recipe would take weeks on a CPU: run it where one is, "
                 "or choose a length yourself, such as -S train.epochs=1"
             )
+    source = chosen.get("data.source", recipe["params"].get("data", {}).get("source"))
+    if source == "oxford" and not at_hand() and not any(reachable(mirror) for mirror in MIRRORS):
+        raise Refusal(
+            f"no network: {', '.join(MIRRORS)} cannot be reached; bring the archives from elsewhere into a folder and "
+            "name it: -S data.source=FOLDER"
+        )
+
+
+def at_hand() -> bool:
+    """Is the official dataset here already: its archives, or in DVC's cache by the last run?"""
+    if all((DOWNLOADS / "oxford" / name).exists() for name in ARCHIVES):
+        return True
+    lock = Path("dvc.lock")
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
+    return stages.get("download", {}).get("params", {}).get("params.yaml", {}).get("data.source") == "oxford"
+
+
+def reachable(url: str) -> bool:
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout=CONNECT).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_name(name: str) -> str:

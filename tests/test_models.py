@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,3 +153,11 @@ def test_reflected_convolution_is_torchs() -> None:
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 20, 17)
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_the_table_in_the_docs_is_that_of_these_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    import architectures
+
+    assert architectures.text() == (docs / "architectures.md").read_text(encoding="utf-8")

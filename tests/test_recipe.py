@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,36 @@ def test_without_a_gpu_a_long_recipe_is_refused_unless_its_length_is_chosen(monk
     recipe.refuse_hopeless({"params": {}}, [])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     recipe.refuse_hopeless(long, ["-S", "data.source=x"])
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The only mirror is a port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(recipe, "MIRRORS", (f"http://127.0.0.1:{server.getsockname()[1]}/pets",))
+        yield server
+
+
+OXFORD: dict[str, Any] = {"params": {"data": {"source": "oxford"}}}
+
+
+def test_without_a_network_the_download_is_refused_at_once(place: Path, mirror: socket.socket) -> None:
+    recipe.refuse_hopeless(OXFORD, [])
+    mirror.close()
+    with pytest.raises(Refusal, match=r"no network: .*-S data\.source=FOLDER"):
+        recipe.refuse_hopeless(OXFORD, [])
+    recipe.refuse_hopeless(OXFORD, ["-S", "data.source=../elsewhere"])
+    (place / ".downloads/oxford").mkdir(parents=True)
+    for name in ("images.tar.gz", "annotations.tar.gz"):
+        (place / ".downloads/oxford" / name).touch()
+    recipe.refuse_hopeless(OXFORD, [])
+
+
+def test_a_dataset_that_dvc_has_needs_no_network(place: Path, mirror: socket.socket) -> None:
+    mirror.close()
+    lock = {"stages": {"download": {"params": {"params.yaml": {"data.source": "oxford"}}}}}
+    (place / "dvc.lock").write_text(yaml.safe_dump(lock))
+    recipe.refuse_hopeless(OXFORD, [])
 
 
 values = st.recursive(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 import checkpoint
 import resume
 import training
-from engine import NotFinite, Trainer, spoken, symptom, waiting
+from engine import NotFinite, Trainer, explained_memory, spoken, symptom, waiting
 from inputs import CHANNELS, edges, gray, in_mode, statistics, unit
 from params import Train
 from utils import Refusal
@@ -171,6 +172,17 @@ def test_a_loss_that_is_not_finite_stops_at_once() -> None:
     it.loss = lambda scores, _: scores.mean() * float("nan")
     with pytest.raises(NotFinite, match=r"not finite in epoch 1, step 1, at lr .*try a lower lr"):
         run(it, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_is_one_line(error: Exception) -> None:
+    expected = r"out of memory at batch_size 4: lower train\.batch_size"
+    with pytest.raises(Refusal, match=expected), explained_memory(training.settings()):
+        raise error
+    with pytest.raises(RuntimeError, match="something else"), explained_memory(training.settings()):
+        raise RuntimeError("something else")
 
 
 def test_symptoms_of_not_learning() -> None:
@@ -456,6 +468,26 @@ def test_processes_of_the_parameters_start_by_themselves(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "metrics/unet.json").read_text())["environment"]["processes"] == 2
     assert done.stdout.count("best validation Dice") == 1
+
+
+def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"train": {"processes": 2, "epochs": 12}}
+    whole = training.workplace(tmp_path / "whole", **changes)
+    assert training.run(whole).returncode == 0
+    folder = training.workplace(tmp_path / "cut", **changes)
+    process = training.start(folder)
+    wait_for(process, "epoch  3/12")
+    below = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in below if child.environ().get("RANK") == "1"]
+    assert workers
+    workers[-1].kill()
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "whole epochs are kept, run again to go on" in err.strip().splitlines()[-1]
+    assert training.outputs(folder) == {}
+    done = training.run(folder)
+    assert "going on after epoch" in done.stdout
+    assert training.outputs(folder) == training.outputs(whole)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
