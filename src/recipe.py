@@ -47,8 +47,9 @@ def main() -> None:
     if args.list or not args.name:
         for name in names():
             recipe = read(name)
-            reported = f" (reported: {recipe['reported']})" if "reported" in recipe else ""
-            print(f"{name:16} {recipe['about']}{reported}")
+            print(f"{name:16} {recipe['about']}")
+            if "reported" in recipe:
+                print(f"{'':16} reported: {recipe['reported']}")
         return
     recipe = read(args.name)
     values = params.read(params.FILE)
