@@ -22,7 +22,7 @@ lint: .venv/ready-dev  ## ruff and mypy
 	ruff format --check .
 	mypy
 
-bench: .venv/ready-dev  ## what is fast, as ratios measured on this machine
+bench: .venv/ready-bench  ## what is fast, as ratios measured on this machine
 	python benchmarks/data.py
 	python benchmarks/training.py
 	python benchmarks/inference.py
@@ -42,4 +42,8 @@ help:  ## list the targets
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+.venv/ready-bench: .venv/ready benchmarks/requirements.txt
+	$(PIP) -r benchmarks/requirements.txt
 	touch $@

@@ -59,43 +59,43 @@ def augmented(images: Tensor, trimaps: Tensor, settings: Augment, draws: Draws) 
 def moved(images: Tensor, trimaps: Tensor, settings: Augment, draws: Draws) -> tuple[Tensor, Tensor]:
     """One grid for both: bilinear for the photograph, nearest for the trimap; the outside mirrors the inside."""
     size = [len(images), 1, *images.shape[-2:]]
-    grid = F.affine_grid(affine(settings, draws, len(images)).to(images), size, align_corners=False)
+    grid = F.affine_grid(affine(settings, draws, len(images), images.device), size, align_corners=False)
     if "elastic" in draws:
-        grid = grid + displacement(settings, draws["elastic"].to(images), size[-2:])
+        grid = grid + displacement(settings, draws["elastic"], size[-2:])
     layers = trimaps.unsqueeze(1).to(images.dtype)
     images = F.grid_sample(images, grid, "bilinear", "reflection", align_corners=False)
     layers = F.grid_sample(layers, grid, "nearest", "reflection", align_corners=False)
     return images, layers.squeeze(1).to(trimaps.dtype)
 
 
-def affine(settings: Augment, draws: Draws, count: int) -> Tensor:
+def affine(settings: Augment, draws: Draws, count: int, device: torch.device) -> Tensor:
     """(count, 2, 3): where each place of the new picture lies in the old one, in units of half a side."""
-    matrix = torch.eye(3).repeat(count, 1, 1)
+    matrix = rows([1, 0, 0], [0, 1, 0], count, device)
     if "crop" in draws:
         share = 1 - settings.crop * draws["crop"][:, 0]
         x, y = ((1 - share) * (2 * draws["crop"][:, i] - 1) for i in (1, 2))
-        matrix = matrix @ rows([share, 0, x], [0, share, y], count)
+        matrix = matrix @ rows([share, 0, x], [0, share, y], count, device)
     if "translate" in draws:
         x, y = (2 * settings.translate * (2 * draws["translate"] - 1)).unbind(1)
-        matrix = matrix @ rows([1, 0, x], [0, 1, y], count)
+        matrix = matrix @ rows([1, 0, x], [0, 1, y], count, device)
     if "rotate" in draws:
         angle = math.radians(settings.rotate) * (2 * draws["rotate"][:, 0] - 1)
-        matrix = matrix @ rows([angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0], count)
+        matrix = matrix @ rows([angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0], count, device)
     if "scale" in draws:
         zoom = torch.exp(math.log(1 + settings.scale) * (2 * draws["scale"][:, 0] - 1))
-        matrix = matrix @ rows([1 / zoom, 0, 0], [0, 1 / zoom, 0], count)
+        matrix = matrix @ rows([1 / zoom, 0, 0], [0, 1 / zoom, 0], count, device)
     if "hflip" in draws:
         side = torch.where(draws["hflip"][:, 0] < settings.hflip, -1.0, 1.0)
-        matrix = matrix @ rows([side, 0, 0], [0, 1, 0], count)
+        matrix = matrix @ rows([side, 0, 0], [0, 1, 0], count, device)
     if "vflip" in draws:
         side = torch.where(draws["vflip"][:, 0] < settings.vflip, -1.0, 1.0)
-        matrix = matrix @ rows([1, 0, 0], [0, side, 0], count)
+        matrix = matrix @ rows([1, 0, 0], [0, side, 0], count, device)
     return matrix[:, :2]
 
 
-def rows(first: list[Tensor | float], second: list[Tensor | float], count: int) -> Tensor:
+def rows(first: list[Tensor | float], second: list[Tensor | float], count: int, device: torch.device) -> Tensor:
     """(count, 3, 3) matrices from two rows whose entries are one number for all, or one for each."""
-    matrix = torch.eye(3).repeat(count, 1, 1)
+    matrix = torch.eye(3, device=device).repeat(count, 1, 1)
     for row, entries in enumerate((first, second)):
         for column, entry in enumerate(entries):
             matrix[:, row, column] = entry
@@ -112,7 +112,7 @@ def displacement(settings: Augment, numbers: Tensor, size: list[int]) -> Tensor:
 
 def recoloured(images: Tensor, settings: Augment, draws: Draws) -> Tensor:
     def column(name: str, index: int = 0) -> Tensor:
-        return draws[name][:, index].to(images).view(-1, 1, 1, 1)
+        return draws[name][:, index].view(-1, 1, 1, 1)
 
     def factor(name: str) -> Tensor:
         return 1 + getattr(settings, name) * (2 * column(name) - 1)

@@ -64,10 +64,11 @@ class Trainer:
     def fit(self, pixels: Tensor, epoch: int, on_step: Callable[[int, int], None]) -> Row:
         settings = self.settings
         torch.manual_seed(derived_seed(self.seed, "dropout", epoch, parallel.rank()))
-        draws = draw(settings.augment, self.seed, epoch, len(pixels))
+        tables = draw(settings.augment, self.seed, epoch, len(pixels))
+        tables = {name: table.to(self.device) for name, table in tables.items()}
         batches = self.batches(len(pixels), epoch)
         earlier = [row["valid_dice"] for row in self.history]
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, Dice, photographs
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, Dice
         losses: list[Tensor] = []
         self.network.train()
         for step, rows in enumerate(batches):
@@ -75,20 +76,21 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             images, trimaps = self.fetch(pixels, rows)
-            here = {name: numbers[rows].to(self.device, non_blocking=True) for name, numbers in draws.items()}
-            images, trimaps = augmented(images, trimaps, settings.augment, here)
+            here = rows.to(self.device)
+            draws = {name: table.index_select(0, here) for name, table in tables.items()}
+            images, trimaps = augmented(images, trimaps, settings.augment, draws)
             scores = self.scores(self.forward, images)
             loss = self.loss(scores, trimaps)
             self.step(loss, epoch * len(batches) + step)
             losses.append(loss.detach())
             counts = confusion(scores.detach() > 0, trimaps != BACKGROUND)
-            sums += torch.stack([losses[-1].double() * len(rows), dice(counts).sum(), sums.new_tensor(len(rows))])
+            sums += torch.stack([losses[-1].double() * len(rows), dice(counts).sum()])
             if (step + 1) % CHECKS[self.device.type] == 0 or step + 1 == len(batches):
                 self.stop_unless_finite(losses, epoch, step, rate)
                 losses.clear()
             on_step(step + 1, len(batches))
-        loss_sum, dice_sum, count = parallel.summed(sums).tolist()
-        return {"lr": rate, "train_loss": loss_sum / count, "train_dice": dice_sum / count}
+        loss, found = (parallel.summed(sums) / (len(rows) * len(batches) * parallel.size())).tolist()
+        return {"lr": rate, "train_loss": loss, "train_dice": found}
 
     def step(self, loss: Tensor, number: int) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -108,18 +110,17 @@ class Trainer:
         """`valid_share` is the share of pixels predicted as pet."""
         network = self.best_network.eval()
         parallel.align_buffers(network)
-        sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, Dice, share, photographs
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, Dice, share
         mine = torch.arange(parallel.rank(), len(pixels), parallel.size())
         for rows in mine.split(self.settings.batch_size):
             images, trimaps = self.fetch(pixels, rows)
             scores = self.scores(network, images)
             counts = confusion(scores > 0, trimaps != BACKGROUND)
             share = (scores > 0).double().mean() * len(rows)
-            sums += torch.stack(
-                [self.loss(scores, trimaps).double() * len(rows), dice(counts).sum(), share, sums.new_tensor(len(rows))]
-            )
-        loss, found, share, count = parallel.summed(sums).tolist()
-        return {"valid_loss": loss / count, "valid_dice": found / count, "valid_share": share / count}
+            loss = self.loss(scores, trimaps).double() * len(rows)
+            sums += torch.stack([loss, dice(counts).sum(), share])
+        total, found, share = (parallel.summed(sums) / len(pixels)).tolist()
+        return {"valid_loss": total, "valid_dice": found, "valid_share": share}
 
     def batches(self, count: int, epoch: int) -> list[Tensor]:
         """This process's rows of each batch. Only whole batches; a split smaller than one makes a batch of its own."""

@@ -67,6 +67,7 @@ from utils import Refusal, printable, rounded, run, write_bytes, write_csv, writ
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 cached = partial(splits.cached, CACHE, DATASET)
 PREDICTORS, BASELINES = [*NETWORKS, "ensemble"], ["all_foreground", "mean_mask"]
+BASELINE_SCORES = ("dice", "dice_dataset", "iou", "iou_dataset", "accuracy")  # few, or `dvc metrics diff` grows long
 SHEET, WORST = 8, 12  # photographs kept for the pictures
 
 
@@ -86,9 +87,11 @@ def stage() -> None:
     scores = test_scores(methods, thresholds, test)
 
     metrics: dict[str, Any] = {}
-    for method, name in enumerate([*PREDICTORS, *BASELINES]):
-        used = tta if name in PREDICTORS else "none"
-        metrics[name] = summary(scores.of(method), test.rows, thresholds[method], used, with_points=name in NETWORKS)
+    for method, name in enumerate(PREDICTORS):
+        metrics[name] = summary(scores.of(method), test.rows, thresholds[method], tta, with_points=name in NETWORKS)
+    for method, name in enumerate(BASELINES, len(PREDICTORS)):
+        found = averages(scores.of(method))
+        metrics[name] = {key: found[key] for key in BASELINE_SCORES} | {"threshold": thresholds[method]}
     dices = dice(scores.counts)
     metrics["difference"] = with_interval(dices[:, 1] - dices[:, 0])
 

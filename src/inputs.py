@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +43,13 @@ def in_mode(images: Tensor, mode: str) -> Tensor:
 
 def normalised(images: Tensor, mode: str, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(B, 3, H, W) colours as a network's input."""
-    shape = (1, -1, 1, 1)
-    middle, spread = images.new_tensor(mean).view(shape), images.new_tensor(std).view(shape)
-    return (in_mode(images, mode) - middle) / spread
+    return (in_mode(images, mode) - per_channel(tuple(mean), images.device)) / per_channel(tuple(std), images.device)
+
+
+@lru_cache
+def per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Kept on the device: a copy at each step would make a GPU wait."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def statistics(pixels: Tensor, mode: str) -> tuple[list[float], list[float]]:

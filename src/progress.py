@@ -11,11 +11,15 @@ EVERY = 5.0  # seconds between two lines where there is no terminal
 
 
 class _Lines:
-    """What tqdm redraws in place, as lines of their own: a log keeps every one of them."""
+    """What tqdm redraws in place, as lines of their own, each state once: a log keeps every one of them."""
+
+    said = ""
 
     def write(self, text: str) -> None:
-        if text.strip():
+        state = text.strip().partition("[")[0]
+        if state and state != self.said:
             print(text.strip(), file=sys.stderr)
+        self.said = state or self.said
 
     def flush(self) -> None:
         sys.stderr.flush()
