@@ -53,11 +53,13 @@ def open_trimap(file: Path) -> Image.Image:
     with opened(file) as image:
         if image.mode not in ("L", "P"):  # of a palette, the indices count
             raise Unusable(f"has pixels of type {image.mode}, not one value each")
-        trimap = np.asarray(image)
-    if not PET <= trimap.min() <= trimap.max() <= BORDER:
-        others = sorted({int(value) for value in np.unique(trimap)} - set(range(PET, BORDER + 1)))
+        image.load()
+        trimap = image if image.mode == "L" else Image.fromarray(np.asarray(image))
+        counts = trimap.histogram()
+    others = [value for value, count in enumerate(counts) if count and not PET <= value <= BORDER]
+    if others:
         raise Unusable(f"holds {', '.join(map(str, others[:3]))}{' ...' if len(others) > 3 else ''} beside 1, 2 and 3")
-    return Image.fromarray(trimap)
+    return trimap
 
 
 @contextmanager
