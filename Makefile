@@ -29,7 +29,7 @@ bench: .venv/ready-bench  ## what is fast, as ratios measured on this machine
 
 docs: .venv/ready  ## write again what in docs/ comes from code: the table of architectures, the picture in README.md
 	python docs/architectures.py
-	cp plots/images/test_sheet.png docs/results.png
+	cp -f plots/images/test_sheet.png docs/results.png
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

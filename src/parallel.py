@@ -27,7 +27,8 @@ def wanted(processes: int | Literal["auto"]) -> int:
 def launch(count: int, command: Sequence[str]) -> None:
     """Run this script again as `count` processes of one machine, through torchrun."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    with subprocess.Popen([*torchrun, *command]) as process:
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ  # torchrun warns without it; params.yaml says how many
+    with subprocess.Popen([*torchrun, *command], env=environment) as process:
         try:
             code = process.wait()
         except BaseException:
