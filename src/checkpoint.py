@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import os
 import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from inputs import CHANNELS
-from models import NETWORKS, build
+from models import build
+from oxford_pet import SIDES
 from utils import Refusal, write_bytes
 
 FORMAT = "pet segmentation weights, version 1"
@@ -60,7 +64,7 @@ def save(path: Path, weights: Weights) -> None:
 
 def load(path: Path) -> Weights:
     """Weights that this project wrote, whole. Anything else is refused, and nothing in it is executed."""
-    content = unpickled(path)
+    content, size = unpickled(path)
     if not isinstance(content, dict) or "format" not in content:
         raise Refusal(f"{path}: not weights of this project (train.py writes what this reads)")
     if content.pop("format") != FORMAT:
@@ -68,19 +72,43 @@ def load(path: Path) -> Weights:
     try:
         expected = content.pop("checksum")
         weights = Weights(**content)
-        if weights.network not in NETWORKS or checksum(weights) != expected:
+        if not plausible(weights, size) or checksum(weights) != expected:
             raise ValueError
         weights.build()
     except Exception:  # whatever is wrong inside, it is not what was saved
         raise Refusal(f"{path}: damaged: not the tensors that were saved; train again or fetch it again") from None
+    if not all(tensor.isfinite().all() for tensor in weights.state.values()):
+        raise Refusal(f"{path}: holds numbers that are not finite, so it predicts nothing; train again")
     return weights
 
 
-def unpickled(path: Path) -> Any:
+def plausible(weights: Weights, size: int) -> bool:
+    """Looked at before anything is computed with it: a file of a few bytes can claim to hold terabytes."""
+    channels = CHANNELS[weights.input]
+    with torch.device("meta"):  # shapes without memory
+        network = build(weights.network, channels, weights.out_channels, weights.config)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    return (
+        isinstance(weights.image_size, int)
+        and weights.image_size in SIDES
+        and len(weights.mean) == len(weights.std) == channels
+        and all(map(math.isfinite, [*weights.mean, *weights.std]))
+        and min(weights.std) > 0
+        and {name: tensor.shape for name, tensor in weights.state.items()} == shapes
+        and sum(tensor.nbytes for tensor in weights.state.values()) <= size
+    )
+
+
+def unpickled(path: Path) -> tuple[Any, int]:
+    """What is in the file, and its size; opened once, since a training may replace it meanwhile."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=True)
+            size = os.fstat(file.fileno()).st_size
+            if sum(member.file_size for member in zipfile.ZipFile(file).infolist()) > size:
+                raise ValueError("unpacks to more than train.py packed")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True), size
     except FileNotFoundError:
         raise Refusal(f"{path}: no such weights; train first (`dvc repro`) or name another file") from None
     except IsADirectoryError:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 
 import torch
 
+# Without these, libraries take other kernels on a processor by another maker, or with wider vectors: other last bits.
+SAME_ON_EVERY_MAKE = {"MKL_CBWR": "COMPATIBLE"}
+SAME_ON_EVERY_WIDTH = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
-def setup(threads: int, deterministic: bool = True) -> torch.device:
-    """The device to use, set up so that equal inputs give equal bytes (unless told to be fast instead)."""
+
+def setup(threads: int, deterministic: bool = True, portable: bool = False) -> torch.device:
+    """The device to use, set up so that equal inputs give equal bytes (unless told to be fast instead).
+
+    `portable`: on a CPU also the bytes of any other x86-64 with AVX2, in up to twice the time; for fp32 only, since
+    bf16 has arithmetic of its own on each. The libraries read these variables when they first compute.
+    """
     torch.set_num_threads(threads)
+    gpu = torch.cuda.is_available()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it; must precede its first use
+        for name, value in (SAME_ON_EVERY_MAKE | (SAME_ON_EVERY_WIDTH if portable and not gpu else {})).items():
+            os.environ.setdefault(name, value)
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads what it did not write
     torch.backends.cudnn.benchmark = not deterministic
-    if not torch.cuda.is_available():
+    if not gpu:
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
@@ -27,12 +39,29 @@ def environment(device: torch.device) -> dict[str, str | int]:
     """What can change the last bits of a result; the same text on every run on one machine, and no name of it."""
     found: dict[str, str | int] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu": cpu(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
     }
     if device.type == "cuda":
-        found["cudnn"] = str(torch.backends.cudnn.version())
+        found |= {"cudnn": str(torch.backends.cudnn.version()), "driver": driver()}
     return found
+
+
+def cpu() -> str:
+    """The vectors that are used here, and beyond AVX2 what the processor has for bf16."""
+    used = torch.backends.cpu.get_cpu_capability()
+    if used != "AVX512":
+        return used
+    has = torch.cpu.get_capabilities()
+    return " ".join([used, *(name for key, name in (("avx512_bf16", "BF16"), ("amx_bf16", "AMX")) if has.get(key))])
+
+
+def driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown"

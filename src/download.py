@@ -4,6 +4,7 @@ Archives from the network are kept in .downloads/, so that other breeds do not m
 folder to be rid of them. A folder as source is looked at only when the stage runs: DVC sees its name in params.yaml,
 not what is in it, so after changing its files run `dvc repro --force download`. Its files are shared with the dataset
 by reflink or hard link where the file system can; hard-linked files become read-only where DVC protects its cache.
+A login for an address belongs into ~/.netrc: params.yaml and dvc.lock are for everybody to read.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from urllib.parse import urlsplit
 import oxford_pet
 import params
 import sample
-from archives import BadArchive, extract, gzip_fault
+from archives import BadArchive, extract, gzip_fault, unpacked_size
 from fetch import Missing, fetch
-from utils import Refusal, run, write_bytes
+from utils import Refusal, run, write_bytes, writing
 
 DATASET = Path("dataset/oxford-iiit-pet")
 DOWNLOADS = Path(".downloads")
@@ -48,7 +49,7 @@ FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the
 
 def main() -> None:
     data = params.load().data
-    with emptied(DATASET.with_name(f".{DATASET.name}.part")) as folder:
+    with writing(DATASET), emptied(DATASET.with_name(f".{DATASET.name}.part")) as folder:
         found = provided(data.source, folder / "unpacked")
         select(found, folder / "selected", data.breeds)
         remove(DATASET)
@@ -64,14 +65,25 @@ def provided(source: str, unpacked: Path) -> Path:
         return unpacked
     if source == "oxford":
         return unpack(downloaded(MIRRORS, DOWNLOADS / "oxford", PUBLISHED_MD5), unpacked)
-    if source.startswith(("http://", "https://")):
+    if "://" in source:
         prefix = source.rstrip("/")
-        place = DOWNLOADS / f"{urlsplit(prefix).hostname}-{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
+        place = DOWNLOADS / f"{host(prefix)}-{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
         return unpack(downloaded([prefix], place, remote_sums(prefix, place)), unpacked)
-    return local(Path(source).expanduser(), unpacked)
+    return local(Path(source), unpacked)
+
+
+def host(url: str) -> str:
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        address = urlsplit("")
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise Refusal(f"params.yaml: data.source = {url}: not an address such as https://HOST/FOLDER", 2)
+    return address.hostname
 
 
 def local(folder: Path, unpacked: Path) -> Path:
+    folder = Path(os.path.expanduser(folder))  # noqa: PTH111  # Path.expanduser fails where there is no such user
     if not folder.is_dir():
         raise Refusal(f"data.source = {folder}: no such folder (sample, oxford, http://... are known)")
     if folder.resolve() == DATASET.resolve():
@@ -144,7 +156,8 @@ def checker(md5: str | None) -> Callable[[Path], str | None]:
 def unpack(archives: Sequence[Path], folder: Path) -> Path:
     for archive in archives:
         try:
-            count = extract(archive, folder)
+            with writing(DATASET, unpacked_size(archive)):
+                count = extract(archive, folder)
         except BadArchive as error:
             raise Refusal(f"{archive}: {error}; nothing was kept of it. Delete it to download it again") from None
         top = archive.name.removesuffix(".tar.gz")

@@ -216,8 +216,8 @@ def placed(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 @contextmanager
-def explained_memory(settings: Train) -> Iterator[None]:
-    """Out of memory, in one line."""
+def explained(settings: Train) -> Iterator[None]:
+    """Out of memory, or too few pixels for BatchNorm, in one line."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -225,6 +225,14 @@ def explained_memory(settings: Train) -> Iterator[None]:
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise Refusal(
+            "params.yaml: a batch is one photograph of which the deepest level sees one pixel, too little to learn "
+            "from; raise train.batch_size or data.image_size, and have at least two photographs",
+            2,
+        ) from None
     else:
         return
     raise Refusal(

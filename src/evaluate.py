@@ -73,11 +73,13 @@ SHEET, WORST = 8, 12  # photographs kept for the pictures
 
 def stage() -> None:
     settings = params.load()
-    where = device.setup(settings.threads)
+    where = device.setup(settings.threads, portable=True)
     tta = settings.evaluate.tta
     files = [Path(f"saved_models/{name}.pth") for name in NETWORKS]
     valid = cached("valid")
-    predictors = [Predictor(weights, tta, where) for weights in loaded(files, valid.side)]
+    trained = loaded(files, valid.side)
+    refuse_swapped(files, trained)
+    predictors = [Predictor(weights, tta, where) for weights in trained]
     methods = all_methods(predictors, [torch.ones(()), mean_mask(SimpleOxfordPetDataset(CACHE, "train").tensor())])
 
     curves = validation_curves(methods, valid)
@@ -95,11 +97,11 @@ def stage() -> None:
     dices = dice(scores.counts)
     metrics["difference"] = with_interval(dices[:, 1] - dices[:, 0])
 
+    mean_dice = dices[:, : len(predictors)].mean(1)
+    write_bytes(Path("dataset/predictions.npz"), pictured(predictors, thresholds, test, mean_dice))
     write_csv(Path("plots/thresholds.csv"), threshold_rows(curves))
     write_csv(Path("plots/test_images.csv"), image_rows(scores, test.rows))
     write_csv(Path("plots/test_breeds.csv"), group_rows(scores, test.rows))
-    mean_dice = dices[:, : len(predictors)].mean(1)
-    write_bytes(Path("dataset/predictions.npz"), pictured(predictors, thresholds, test, mean_dice))
     write_json(Path("metrics/test.json"), metrics)
     shown = ["dice", "dice_low", "dice_high", "dice_native", "threshold", "points"]
     print(table({name: {key: values[key] for key in shown if key in values} for name, values in metrics.items()}))
@@ -107,7 +109,7 @@ def stage() -> None:
 
 def any_weights(args: argparse.Namespace) -> None:
     """--weights: nothing is written."""
-    where, tta = device.setup(torch.get_num_threads()), args.tta or "none"
+    where, tta = device.setup(torch.get_num_threads(), portable=True), args.tta or "none"
     side = checkpoint.load(args.weights[0]).image_size if args.data else cached("test").side
     open_split = partial(splits.official, args.data, side) if args.data else cached
     test = open_split("test")
@@ -138,6 +140,12 @@ def loaded(files: Sequence[Path], side: int) -> list[checkpoint.Weights]:
             advice = "score it alone with --data, or train again"
             raise Refusal(f"{file}: trained at {weights.image_size} pixels, but the photographs have {side}; {advice}")
     return found
+
+
+def refuse_swapped(files: Sequence[Path], trained: Sequence[checkpoint.Weights]) -> None:
+    for file, weights in zip(files, trained, strict=True):
+        if weights.network != file.stem:
+            raise Refusal(f"{file}: holds weights of {weights.network}; train {file.stem} again (`dvc repro`)")
 
 
 # --- scoring ----------------------------------------------------------------------------------------------------------

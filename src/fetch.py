@@ -11,7 +11,7 @@ import requests
 import urllib3
 
 from progress import progress
-from utils import Refusal, printable
+from utils import Refusal, printable, require_room, writing
 
 TRIES = 5  # in a row that bring nothing new, for each address
 BACKOFF = 1.0  # seconds before the second try; doubles with each further one
@@ -91,8 +91,11 @@ def _receive(url: str, part: Path) -> bool:
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=STALL) as answer:
         start, total = _extent(answer, start, part)
+        missing = min(total or start, MAX_BYTES) - start
+        require_room(part, missing)
+        bar = progress(part.stem, total, "B", start)
         try:
-            with part.open("ab" if start else "wb") as file, progress(part.stem, total, "B", start) as bar:
+            with writing(part, missing), part.open("ab" if start else "wb") as file, bar:
                 for chunk in _chunks(answer):
                     if file.tell() == 0 and chunk.lstrip()[:1] == b"<":
                         raise _Hopeless("sent a web page in place of the file", missing=True)

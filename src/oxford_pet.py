@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "valid", "test")
 PET, BACKGROUND, BORDER = 1, 2, 3  # the trimap's values
+SIDES = range(16, 2049)  # of the cached squares, in pixels
 SPECIES = {"1": "cat", "2": "dog"}
+LONGEST = 240  # bytes of a name; file systems allow 255 with the suffix
 
 T = TypeVar("T")
 
@@ -30,10 +32,15 @@ class Entry(NamedTuple):
     @staticmethod
     def parse(line: str) -> Entry:
         """Fails with ValueError on anything but `NAME CLASS SPECIES BREED`."""
-        name, _, species, _ = line.split()
+        fields = line.split()
+        if len(fields) != 4:
+            raise ValueError(f"{len(fields)} fields in place of NAME CLASS SPECIES BREED")
+        name, _, species, _ = fields
         breed, underscore, number = name.rpartition("_")
-        if not (underscore and breed and number.isdecimal()) or any(c in name for c in '/\\:"\0'):
+        if not (underscore and breed and number.isdecimal() and name.isprintable()) or any(c in name for c in '/\\:"'):
             raise ValueError(f"{name!r} is not of the form Breed_123")
+        if len(name.encode()) > LONGEST:
+            raise ValueError(f"{name[:20]!r}... is longer than the name of a file can be")
         if species not in SPECIES:
             raise ValueError(f"species {species!r} is not 1 or 2")
         return Entry(name, breed, SPECIES[species])
@@ -69,10 +76,14 @@ class SimpleOxfordPetDataset:
             self.pixels: np.ndarray = np.load(file, mmap_mode="c", allow_pickle=False)
         except FileNotFoundError:
             raise Refusal(f"{file}: not found; preprocess makes it (`dvc repro`)") from None
-        except (ValueError, EOFError):
+        except OSError:
+            raise
+        except Exception:  # of a damaged header NumPy raises all kinds
             raise Refusal(f"{file}: damaged; remove it and run preprocess again (`dvc repro`)") from None
-        if self.pixels.dtype != np.uint8 or self.pixels.shape[3:] != (4,) or not len(self.pixels):
-            raise Refusal(f"{file}: damaged: not (N, H, W, 4) in uint8; run preprocess again (`dvc repro`)")
+        shape = self.pixels.shape
+        square = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 4
+        if self.pixels.dtype != np.uint8 or not square or not self.pixels.size:
+            raise Refusal(f"{file}: damaged: not (N, side, side, 4) in uint8; run preprocess again (`dvc repro`)")
 
     def __len__(self) -> int:
         return len(self.pixels)

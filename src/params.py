@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationError
 
+from oxford_pet import SIDES
 from utils import Refusal
 
 FILE = Path("params.yaml")
@@ -43,7 +45,7 @@ class Data(Section):
     source: Text
     breeds: list[Text]
     limit: Annotated[Whole, Field(ge=0)]
-    image_size: Annotated[Whole, Field(ge=16, le=2048)]
+    image_size: Annotated[Whole, Field(ge=SIDES.start, lt=SIDES.stop)]
     on_bad: Literal["fail", "skip"]
 
 
@@ -132,6 +134,8 @@ class Params(Section):
         return self.unet if name == "unet" else self.resnet34_unet
 
 
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxlong, SHORT.maxother = 3, 100, 100, 100
 UNION_TAGS = ("literal[", "constrained-", "function-")  # pydantic names a union's branches
 SHAPES: dict[NetworkName, type[UNetParams]] = {"unet": UNetParams, "resnet34_unet": ResNet34UNetParams}
 
@@ -146,7 +150,9 @@ def read(file: Path) -> dict[str, Any]:
         values = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise Refusal(f"{file}: not found; run from the root of the repository", 2) from None
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # on a date that is none, a number of 5,000 digits and the like PyYAML raises all kinds
         raise Refusal(f"{file}: not valid YAML: {error}", 2) from None
     if not isinstance(values, dict):
         raise Refusal(f"{file}: holds no parameters", 2)
@@ -162,7 +168,7 @@ def check(values: Mapping[str, Any], origin: str) -> Params:
             own = section.get("train")
             if not isinstance(own, Mapping):
                 raise Refusal(
-                    f"{origin}: {name}.train = {own!r}: should be a mapping of training keys, {{}} for none", 2
+                    f"{origin}: {name}.train = {_shown(own)}: should be a mapping of training keys, {{}} for none", 2
                 )
             config = {key: value for key, value in section.items() if key != "train"}
             _validated(shape, config, name, origin)
@@ -205,11 +211,19 @@ def _one_line(error: ValidationError, model: type[BaseModel], where: str, origin
         siblings = _keys(model, path[:-1])
         near = difflib.get_close_matches(path[-1], siblings, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(siblings)}"
-        return f"{origin}: {key} = {first['input']!r}: unknown key; {hint}{suffix}"
+        return f"{origin}: {key} = {_shown(first['input'])}: unknown key; {hint}{suffix}"
     same = [detail for detail in details if detail["loc"][: len(path)] == first["loc"][: len(path)]]
     allowed = " or ".join(dict.fromkeys(_allowed(detail["msg"]) for detail in same))
-    value = repr(first["input"])
-    return f"{origin}: {key} = {value if len(value) < 80 else value[:77] + '...'}: {allowed}{suffix}"
+    return f"{origin}: {key} = {_shown(first['input'])}: {allowed}{suffix}"
+
+
+def _shown(value: Any) -> str:
+    """Not all of it: a few lists that hold each other are billions of values."""
+    try:
+        text = SHORT.repr(value)
+    except ValueError:
+        text = "a number too long to write"
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _allowed(message: str) -> str:

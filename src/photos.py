@@ -19,8 +19,8 @@ MAX_PIXELS = 89_478_485  # a quarter of a GB as RGB; a few kB can claim any size
 DRAFT = 4  # a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as this many pixels become one
 
 Image.init()  # registers all formats; `Image.open` would do so halfway, and looks the ones above up before
-# Between this and twice as much Pillow only warns; `opened` refuses.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Of damaged EXIF data, of more than MAX_PIXELS; `opened` refuses what matters.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Unusable(Exception):
@@ -66,6 +66,8 @@ def open_trimap(file: Path) -> Image.Image:
 def opened(path: Path) -> Iterator[Image.Image]:
     """A picture whose pixels are not decoded yet. What goes wrong inside the block becomes Unusable, too."""
     try:
+        if path.exists() and not path.is_file():
+            raise Unusable("is not a file")  # to read a pipe is to wait for ever
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(f"is {size_text(image.size)}, more than {MAX_PIXELS:,} pixels")

@@ -10,7 +10,6 @@ if __name__ == "__main__":
 import io
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -199,8 +198,9 @@ def read_photos(file: Path, by_image: pd.DataFrame) -> dict[str, list[Photo]]:
     """The photographs of the two sheets (`sheet`, `worst`), masks thresholded, scores from the table of all images."""
     dice = by_image.drop_duplicates("name").set_index("name")
     photos: dict[str, list[Photo]] = {"sheet": [], "worst": []}
+    content = io.BytesIO(read_bytes(file))
     try:
-        with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as archive:
+        with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         for index, (name, kind) in enumerate(zip(arrays["names"].tolist(), arrays["kinds"].tolist(), strict=True)):
             limits = zip(NETWORKS, arrays["thresholds"].tolist(), strict=True)
@@ -218,8 +218,8 @@ def read_photos(file: Path, by_image: pd.DataFrame) -> dict[str, list[Photo]]:
             photos[kind].append(photo)
     except KeyError as error:
         raise malformed(file, f"{error.args[0]} is missing in it, or in plots/test_images.csv") from None
-    except (ValueError, TypeError, IndexError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise malformed(file, f"not the predictions that evaluate writes ({error})") from None
+    except Exception as error:  # of damaged bytes NumPy and zipfile raise all kinds
+        raise malformed(file, f"not the predictions that evaluate writes ({str(error).partition('.')[0]})") from None
     for kind, members in photos.items():
         if not members:
             raise malformed(file, f"no photograph of the kind {kind}")

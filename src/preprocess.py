@@ -24,7 +24,7 @@ from dataset_sheet import draw_sheet
 from oxford_pet import BACKGROUND, SPLITS, Entry, SimpleOxfordPetDataset, read_list, split_trainval
 from photos import Unusable, open_square, open_trimap
 from progress import progress
-from utils import Refusal, printable, replacing, run, write_csv, write_json
+from utils import Refusal, printable, replacing, require_room, run, write_csv, write_json
 
 DATASET = Path("dataset/oxford-iiit-pet")
 CACHE = Path("dataset/cache")
@@ -55,13 +55,17 @@ class Cached(NamedTuple):
 def main() -> None:
     data = params.load().data
     splits, bad = read_splits(DATASET / "annotations")
+    chosen = {split: splits[split][: data.limit or None] for split in SPLITS}
+    sizes = {split: len(entries) * data.image_size**2 * 4 for split, entries in chosen.items()}
+    require_room(CACHE / "*.npy", sum(sizes.values()))
     cached: dict[str, list[Cached]] = {}
     with ExitStack() as all_or_none:
-        for split in SPLITS:
-            part = all_or_none.enter_context(replacing(CACHE / f"{split}.npy"))
-            entries = splits[split][: data.limit or None]
+        for split, entries in chosen.items():
+            part = all_or_none.enter_context(replacing(CACHE / f"{split}.npy", sizes[split]))
             cached[split] = write_pixels(part, split, entries, data.image_size, bad)
         settle(cached, bad, skip=data.on_bad == "skip")
+        for split in SPLITS:  # these belong to the tensors that are replaced now
+            (CACHE / f"{split}.csv").unlink(missing_ok=True)
     for split in SPLITS:
         write_csv(CACHE / f"{split}.csv", [table_row(item) for item in cached[split]])
     write_json(METRICS, summary(cached, bad, data.image_size**2))

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from ruamel.yaml import YAML
 
 import params
 from download import ARCHIVES, DOWNLOADS, MIRRORS
-from utils import Refusal, run, write_bytes
+from utils import Refusal, printable, run, write_bytes
 
 RECIPES = Path("recipes")
 CONNECT = 5  # seconds to wait for a mirror
@@ -47,24 +46,25 @@ def main() -> None:
     if args.list or not args.name:
         for name in names():
             recipe = read(name)
-            print(f"{name:16} {recipe['about']}")
+            print(printable(f"{name:16} {recipe['about']}"))
             if "reported" in recipe:
-                print(f"{'':16} reported: {recipe['reported']}")
+                print(printable(f"{'':16} reported: {recipe['reported']}"))
         return
     recipe = read(args.name)
     values = params.read(params.FILE)
-    params.check(params.overlaid(values, recipe["params"]), f"{path(args.name)} over {params.FILE}")
+    laid = params.overlaid(values, recipe["params"])
+    params.check(laid, f"{path(args.name)} over {params.FILE}")
     if args.apply:
         if further:
             raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
         apply(recipe["params"])
         print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
         return
-    refuse_hopeless(recipe, further)
+    refuse_hopeless({**recipe, "params": laid}, further)
     name = free_name(args.name)
     overrides = [part for key, value in flat(recipe["params"]) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
-    print(f"experiment {name}: dvc exp run {' '.join(command[3:])}", flush=True)
+    print(printable(f"experiment {name}: dvc exp run {' '.join(command[3:])}"), flush=True)
     sys.exit(subprocess.run(command, check=False).returncode)
 
 
@@ -130,7 +130,10 @@ def apply(overlay: Mapping[str, Any]) -> None:
 
 
 def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:
-    """Say at once what would fail or never end: full size without a GPU, a download without a network."""
+    """Say at once what would fail or never end: full size without a GPU, a download without a network.
+
+    The recipe's `params` are all parameters.
+    """
     chosen = dict(argument.lstrip("+").split("=", 1) for argument in further if "=" in argument)
     if recipe.get("needs_gpu") and "train.epochs" not in chosen:
         import torch
@@ -154,7 +157,7 @@ def at_hand() -> bool:
     if all((DOWNLOADS / "oxford" / name).exists() for name in ARCHIVES):
         return True
     lock = Path("dvc.lock")
-    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
+    stages = params.read(lock).get("stages", {}) if lock.exists() else {}
     return stages.get("download", {}).get("params", {}).get("params.yaml", {}).get("data.source") == "oxford"
 
 

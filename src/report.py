@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from pictures import EXCESS, LOOKS, MISSED, NETWORKS, Photo, captions, strip_png
+from utils import without_logins
 
 COLUMNS = {**{name: look.title for name, look in LOOKS.items()}, "all_foreground": "All pet", "mean_mask": "Mean mask"}
 SCORES = {  # rows of the table
@@ -212,7 +213,7 @@ def plain(value: Any) -> str:
     """As one would type it into a YAML file; the digits of large counts in groups."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
         return f"{value:_}".replace("_", "\u202f")
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return without_logins(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def spaced(key: str) -> str:

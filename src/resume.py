@@ -33,9 +33,10 @@ def save(path: Path, made_from: Fingerprint, state: Mapping[str, Any]) -> None:
 
 def load(path: Path, made_from: Fingerprint) -> tuple[dict[str, Any] | None, str]:
     """The state to go on from, or None; and one line that says which and why ('' when there was nothing)."""
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return None, ""
-    content = path.read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
         aside = path.with_suffix(".damaged")
         path.replace(aside)

@@ -38,7 +38,9 @@ def cached(cache: Path, dataset: Path, split: str) -> Split:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise Refusal(f"{table}: not found; `dvc repro preprocess` makes it") from None
-    if len(rows) != len(pixels):
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    if len(rows) != len(pixels) or not all(all(row.get(key) for key in Entry._fields) for row in rows):
         raise Refusal(f"{table}: does not belong to {split}.npy; `dvc repro --force preprocess` makes both again")
     return Split(rows, pixels, trimaps_of(dataset))
 

@@ -26,7 +26,7 @@ import models
 import parallel
 import resume
 from device import environment, setup
-from engine import NotFinite, Row, Trainer, explained_memory, placed, spoken, symptom, waiting
+from engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
 from inputs import CHANNELS, statistics
 from metrics import confusion, dice
 from oxford_pet import BACKGROUND, SimpleOxfordPetDataset
@@ -48,10 +48,10 @@ def main() -> None:
     if processes > 1 and not parallel.launched():
         parallel.launch(processes, [__file__, *sys.argv[1:]])
         return
-    device = setup(params.threads, settings.deterministic)
+    device = setup(params.threads, settings.deterministic, portable=settings.precision == "fp32")
     parallel.join()
     try:
-        with explained_memory(settings):
+        with explained(settings):
             train(ARGS.model, params, device)
     finally:
         parallel.leave()
@@ -60,6 +60,8 @@ def main() -> None:
 def train(name: NetworkName, params: Params, device: torch.device) -> None:
     config, settings = params.network(name).config.model_dump(), params.network(name).train
     train_pixels, valid_pixels = (placed(SimpleOxfordPetDataset(CACHE, s).tensor(), device) for s in ("train", "valid"))
+    if train_pixels.shape[1] != valid_pixels.shape[1]:
+        raise Refusal(f"{CACHE}: train.npy and valid.npy differ in size; run preprocess again (`dvc repro`)")
     refuse_unequal_shares(settings.batch_size, len(train_pixels))
     mean, std = statistics(train_pixels, settings.input)
     torch.manual_seed(derived_seed(params.seed, "weights"))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
+import os
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 DECIMALS = 5  # of every number in a tracked output
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Refusal(Exception):
@@ -43,45 +49,108 @@ def run(main: Callable[[], None]) -> NoReturn:
     name = Path(sys.argv[0]).stem
     try:
         main()
+        sys.stdout.flush()
     except Refusal as refusal:
         end(f"{name}: {refusal}", refusal.code)
     except Interrupted as interrupted:
         end(f"{name}: stopped by {interrupted}; nothing half-written was kept", interrupted.code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM):
+        place = error.filename2 or error.filename
+        if error.errno in (*FULL, errno.EACCES, errno.EROFS, errno.EPERM, errno.EPIPE):
+            end(f"{name}: cannot write {place or 'what it has to say'}: {error.strerror}", 1)
+        if not place:
             raise
-        end(f"{name}: cannot write {error.filename or 'its output'}: {error.strerror}", 1)
+        end(f"{name}: cannot use {place}: {error.strerror}; remove it, or put what it should be there", 1)
     sys.exit(0)
 
 
 def end(line: str, code: int) -> NoReturn:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries and fails once more
     print(printable(line), file=sys.stderr, flush=True)
     sys.exit(code)
 
 
 def printable(text: str) -> str:
-    """Text from outside (a file name, a server's answer) without control characters a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Text from outside (a file name, an address) without logins and control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in without_logins(text))
+
+
+def without_logins(text: str) -> str:
+    """An address in it keeps neither user name nor password."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+def writing(path: Path, size: int = 0) -> Iterator[None]:
+    """What fails in here fails for `path`; of a full disk it is said what there is and, if known, what is needed."""
     try:
-        yield part
-        part.replace(path)
+        yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno in FULL:
+            raise no_room(path, size, error.strerror) from None
+        if not error.filename or str(error.filename).endswith(".part"):
+            error.filename = str(path)
         raise
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def require_room(path: Path, size: int) -> None:
+    """Before work whose result would not fit."""
+    if size > free_near(path):
+        raise no_room(path, size, os.strerror(errno.ENOSPC))
+
+
+def no_room(path: Path, size: int, reason: str | None) -> Refusal:
+    needed = f"{size:,} bytes are needed, " if size else ""
+    return Refusal(f"cannot write {path}: {reason}: {needed}{free_near(path):,} are free there; make room, run again")
+
+
+def free_near(path: Path) -> int:
+    return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
+
+
+@contextmanager
+def replacing(path: Path, size: int = 0) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Its own in each process: of two that write the same file at once, both write it whole, and the later one stays.
+    """
+    with writing(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent.resolve())
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@cache
+def remove_abandoned(folder: Path) -> None:
+    """What killed processes left of `replacing`; once, as a folder may hold very many files."""
+    for part in folder.glob(".*.part"):
+        owner = re.fullmatch(r".+\.(\d+)\.part", part.name)
+        if owner and not alive(int(owner[1])):
+            part.unlink(missing_ok=True)
+
+
+def alive(process: int) -> bool:
+    if sys.platform == "win32":  # where os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as part:
+    with replacing(path, len(content)) as part:
         part.write_bytes(content)
 
 
@@ -90,11 +159,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: f"{cell:.6g}" if isinstance(cell, float) else cell for key, cell in row.items()})
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: f"{cell:.6g}" if isinstance(cell, float) else cell for key, cell in row.items()})
+    write_bytes(path, table.getvalue().encode())
 
 
 def rounded(value: Any) -> Any:

@@ -1,13 +1,37 @@
-"""Every test computes on one thread and in the deterministic mode, as two processes beside each other would."""
+"""Settings for every test."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-import torch
+
+from device import setup
+from project import clone, commit, ran, shell
+from reliability import Recorder
+
+LONG = "a folder, größer als sonst, with 宠物 and 🐈 " + "x" * 120
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reliability", type=Path, metavar="FILE", help="write the table of faults from the outcome")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if file := config.getoption("--reliability"):
+        config.pluginmanager.register(Recorder(file))
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    """One thread and the deterministic mode, as two processes beside each other would compute."""
+    setup(1, portable=True)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which the small pipeline ran, in a place that few would choose. What changes it is taken back."""
+    folder = clone(tmp_path_factory.mktemp("pipeline") / LONG)
+    assert len(ran(shell(folder, "dvc", "repro"))) == 6
+    commit(folder)
+    return folder

@@ -55,11 +55,11 @@ def test_unet_doubles_its_channels_at_each_of_five_levels() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (96, 32), (97, 65)])
 def test_the_encoder_is_torchvisions_resnet34(size: tuple[int, int]) -> None:
     torch.manual_seed(1)
-    theirs = torchvision.models.resnet34(weights=None).eval()
-    ours = ResNet34Encoder().eval()
+    theirs = torchvision.models.resnet34(weights=None).double().eval()
+    ours = ResNet34Encoder().double().eval()
     without_head = {key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")}
     ours.load_state_dict(without_head)
-    x = torch.randn(2, 3, *size)
+    x = torch.randn(2, 3, *size).double()
     with torch.no_grad():
         expected = [theirs.relu(theirs.bn1(theirs.conv1(x)))]
         y = theirs.maxpool(expected[0])

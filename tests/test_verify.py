@@ -1,0 +1,74 @@
+"""The verdict on a rerun: what counts as reproduced."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import verify
+from utils import Refusal
+from verify import SCORES, TRAININGS, differences, other_packages, verdict
+
+HASHES = {"saved_models/unet.pth": "1", "metrics/test.json": "2"}
+OTHER = HASHES | {"saved_models/unet.pth": "3"}
+
+
+@pytest.fixture(autouse=True)
+def no_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict is tested as if every pin were installed; what compares them has a test of its own."""
+    monkeypatch.setattr(verify, "other_packages", lambda _: [])
+
+
+def results(dice: float = 0.9, **environment: Any) -> dict[str, dict[str, Any]]:
+    """What is read from the metrics of a run."""
+    trained = {"environment": {"cpu": "AVX2", "threads": 2} | environment}
+    return dict.fromkeys(TRAININGS, trained) | {SCORES: {name: {"dice": dice} for name in verify.METHODS}}
+
+
+def test_equal_bytes_are_reproduced(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verdict(HASHES, HASHES, results(), results()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "same     saved_models/unet.pth" in lines
+    assert lines[-1] == "reproduced: all 2 outputs are the same to the byte"
+
+
+@pytest.mark.parametrize(
+    ("here", "code", "says"),
+    [
+        (results(0.885, cpu="NEON"), 0, "cpu: AVX2 recorded, NEON here"),
+        (results(0.87, cpu="NEON"), 1, "more than 0.02 away"),
+        (results(0.885), 1, "although the machine is of the recorded kind"),
+    ],
+)
+def test_other_bytes(here: dict[str, Any], code: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verdict(HASHES, OTHER, results(), here) == code
+    printed = capsys.readouterr().out
+    assert "DIFFERS  saved_models/unet.pth" in printed
+    assert "same     metrics/test.json" in printed
+    assert says in printed
+
+
+def test_an_output_that_is_no_longer_made_is_seen() -> None:
+    assert verdict(HASHES, {"metrics/test.json": "2"}, results(), results()) == 1
+
+
+def test_what_the_gpu_adds_is_a_difference() -> None:
+    found = list(differences(results(), results(driver="580.1")))
+    assert found == ["driver: none recorded, 580.1 here"]
+
+
+def test_packages_are_compared_with_the_pins(tmp_path: Path) -> None:
+    pins = tmp_path / "pins.txt"
+    installed = metadata.version("pytest")
+    pins.write_text(f"pytest==0.1\npytest=={installed} ; python_version > '3'\nnumpy==0.1 \\\nno-such-package==1\n")
+    (line,) = other_packages(pins)
+    assert line.startswith(f"numpy: 0.1 in {pins}, ")
+
+
+def test_outside_of_a_clone_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refusal, match="run it in a git clone"):
+        verify.main()
