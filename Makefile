@@ -5,7 +5,7 @@ PIP := $(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all oxford test lint bench docs help
+.PHONY: all oxford test torture verify lint bench docs help
 
 all: .venv/ready  ## set up, run what is out of date, print the test Dice
 	dvc repro
@@ -15,7 +15,13 @@ oxford: .venv/ready  ## train both networks at full size on the real dataset (ne
 	python src/recipe.py oxford
 
 test: .venv/ready-dev lint  ## lint, then every test
-	python -m pytest
+	python -m pytest -m "not torture"
+
+torture: .venv/ready-dev  ## what may go wrong, with the long tests; writes docs/reliability.md
+	python -m pytest -m fault --reliability docs/reliability.md
+
+verify: .venv/ready  ## retrain from nothing in a temporary clone and compare every output with the committed ones
+	python src/verify.py
 
 lint: .venv/ready-dev  ## ruff and mypy
 	ruff check .
@@ -23,9 +29,7 @@ lint: .venv/ready-dev  ## ruff and mypy
 	mypy
 
 bench: .venv/ready-bench  ## what is fast, as ratios measured on this machine
-	python benchmarks/data.py
-	python benchmarks/training.py
-	python benchmarks/inference.py
+	python benchmarks/run.py
 
 docs: .venv/ready  ## write again what in docs/ comes from code: the table of architectures, the picture in README.md
 	python docs/architectures.py

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import archives
 from archives import BadArchive, extract, gzip_fault
+from reliability import fault
 
 
 def packed(folder: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
@@ -54,11 +55,13 @@ def test_sound_archives_arrive_to_the_byte(tmp_path_factory: pytest.TempPathFact
     assert count == len(files)
 
 
+@fault("Hostile", "an archive's names that lead out of its folder", "refused; nothing lands outside")
 @pytest.mark.parametrize("name", ["/tmp/x", "//x", "../x", "a/../../x", "a/..", "C:/x", "C:x", "a\\..\\x", "a/b\nc"])
 def test_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
     assert "outside the folder" in refusal(tmp_path, packed(tmp_path, (member("a/ok"), b"1"), (member(name), b"2")))
 
 
+@fault("Hostile", "an archive's links to what is not in it", "refused; no link is ever made")
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "a/../../outside", "..", "later", "folder", "."])
 def test_links_to_anything_but_a_file_of_the_archive(tmp_path: Path, kind: bytes, target: str) -> None:
@@ -68,6 +71,7 @@ def test_links_to_anything_but_a_file_of_the_archive(tmp_path: Path, kind: bytes
     assert not (tmp_path / "out" / "link").exists()
 
 
+@fault("Hostile", "a file of an archive that goes through a link", "the link's target stays as it was")
 def test_a_file_written_through_a_link_does_not_reach_its_target(tmp_path: Path) -> None:
     members = [(member("a/x"), b"old"), (member("link", tarfile.SYMTYPE, "a/x"), b""), (member("link"), b"new")]
     extract(packed(tmp_path, *members), tmp_path / "out")
@@ -86,11 +90,17 @@ def test_links_within_the_archive_become_files(tmp_path: Path) -> None:
     assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
 
 
+@fault("Hostile", "device nodes and pipes in an archive", "refused")
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices(tmp_path: Path, kind: bytes) -> None:
     assert "device" in refusal(tmp_path, packed(tmp_path, (member("a", kind), b"")))
 
 
+@fault(
+    "Hostile",
+    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
+    "refused before it is written",
+)
 def test_a_bomb_stops_before_it_is_written(tmp_path: Path) -> None:
     bomb = packed(tmp_path, (member("zeros"), bytes(archives.SLACK + (8 << 20))))
     assert bomb.stat().st_size < 100_000
@@ -98,17 +108,32 @@ def test_a_bomb_stops_before_it_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "zeros").exists()
 
 
+@fault(
+    "Hostile",
+    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
+    "refused before it is written",
+)
 def test_a_bomb_of_many_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "SLACK", 1 << 20)
     links = [(member(f"l{i}", tarfile.LNKTYPE, "real"), b"") for i in range(40)]
     assert "unpacks to more than" in refusal(tmp_path, packed(tmp_path, (member("real"), bytes(300_000)), *links))
 
 
+@fault(
+    "Hostile",
+    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
+    "refused before it is written",
+)
 def test_a_bomb_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_FILES", 50)
     assert "files" in refusal(tmp_path, packed(tmp_path, *((member(f"f{i}"), b"") for i in range(60))))
 
 
+@fault(
+    "Hostile",
+    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
+    "refused before it is written",
+)
 def test_a_bomb_in_a_header(tmp_path: Path) -> None:
     archive = tmp_path / "some.tar.gz"
     long_name = member("././@LongLink", tarfile.GNUTYPE_LONGNAME)
@@ -117,6 +142,11 @@ def test_a_bomb_in_a_header(tmp_path: Path) -> None:
     assert "header" in refusal(tmp_path, archive)
 
 
+@fault(
+    "Hostile",
+    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
+    "refused before it is written",
+)
 def test_a_sparse_bomb(tmp_path: Path) -> None:
     """A file of a terabyte of holes takes a few bytes in the archive."""
     sparse = member("holes", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT)
@@ -130,20 +160,24 @@ def test_a_sparse_bomb(tmp_path: Path) -> None:
     assert "unpacks to more than" in refusal(tmp_path, archive)
 
 
+@fault("Input", "an archive with names that cannot be", "refused")
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     refusal(tmp_path, packed(tmp_path, (member("a"), b"1"), (member("a/b"), b"2")))
 
 
+@fault("Input", "an archive with names that cannot be", "refused")
 def test_a_name_too_long_for_the_disk(tmp_path: Path) -> None:
     refusal(tmp_path, packed(tmp_path, (member("n" * 300), b"1")))
 
 
+@fault("Input", "a file that is no archive", "refused")
 @pytest.mark.parametrize("content", [b"", b"<html>no</html>", b"\x1f\x8b", gzip.compress(b"not a tar" * 200)])
 def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "some.tar.gz").write_bytes(content)
     assert "damaged" in refusal(tmp_path, tmp_path / "some.tar.gz")
 
 
+@fault("Corruption", "an archive that is cut or has a bit turned", "refused, or unpacked to the same files")
 @given(st.data())
 def test_a_damaged_archive_never_passes_for_a_sound_one(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -167,6 +201,7 @@ def test_a_damaged_archive_never_passes_for_a_sound_one(
     assert gzip_fault(sound) is None
 
 
+@fault("Corruption", "an archive that is cut or has a bit turned", "refused, or unpacked to the same files")
 def test_gzip_fault_names_what_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "x.gz"
     sound = gzip.compress(b"hello" * 1000)

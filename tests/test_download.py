@@ -16,6 +16,7 @@ import sample
 from misbehaving import Request, serving
 from oxford_pet import read_list
 from pets import make_dataset, write_data_params, write_lists
+from reliability import fault
 from utils import Refusal
 
 TREE = dict[str, bytes]
@@ -109,6 +110,7 @@ def test_archives_behind_an_address(source: Path, with_sums: bool) -> None:
         assert len(server.paths) == asked, "other breeds are no reason to download again"
 
 
+@fault("Corruption", "a downloaded archive, in .downloads", "fetched again")
 def test_an_archive_damaged_in_the_cache_is_fetched_again(source: Path) -> None:
     with serving(pack(source, Path("archives"))) as server:
         downloaded(server.url)
@@ -117,6 +119,7 @@ def test_an_archive_damaged_in_the_cache_is_fetched_again(source: Path) -> None:
         assert downloaded(server.url) == wanted(source)
 
 
+@fault("Input", "a page in place of the checksums", "as if there were none")
 def test_a_page_in_place_of_the_checksums_means_there_are_none(source: Path) -> None:
     def behave(request: Request) -> None:
         request.answer(200, b"<html>Start page</html>") if request.path.endswith(".txt") else request.give()
@@ -125,6 +128,7 @@ def test_a_page_in_place_of_the_checksums_means_there_are_none(source: Path) -> 
         assert downloaded(server.url) == wanted(source)
 
 
+@fault("Input", "an archive that does not fit its checksums", "one line; never unpacked")
 def test_a_wrong_archive_behind_an_address_is_never_unpacked(source: Path) -> None:
     files = pack(source, Path("archives"))
     sums = sums_of(files | {"images.tar.gz": b"something else"})
@@ -163,6 +167,7 @@ def test_some_breeds_only(source: Path) -> None:
         assert after == [line for line in before if line.startswith(("pug", "Birman"))]
 
 
+@fault("Input", "a breed that is in no list", "one line with the nearest name, or all names")
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("Pug", "pug"), ("PUG", "pug"), ("birmann", "Birman"), ("American Bulldog", "american_bulldog")],
@@ -171,6 +176,7 @@ def test_an_unknown_breed_names_the_nearest(source: Path, typed: str, meant: str
     assert f"did you mean {meant}?" in refused(source, breeds=["pug", typed])
 
 
+@fault("Input", "a breed that is in no list", "one line with the nearest name, or all names")
 def test_a_breed_like_no_other_names_them_all(source: Path) -> None:
     assert "known here: Abyssinian, Birman, american_bulldog, pug" in refused(source, breeds=["zebra"])
 
@@ -197,6 +203,9 @@ def drop_images(folder: Path) -> None:
     (folder / "images.tar.gz").unlink()
 
 
+@fault(
+    "Input", "archives in a folder: other checksums, cut, swapped, one missing", "one line; the dataset of before stays"
+)
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -213,30 +222,38 @@ def test_spoiled_archives_in_a_folder(source: Path, spoil: Callable[[Path], None
     assert reason in refused("archives")
 
 
+@fault("Input", "a source without its lists", "one line; the dataset of before stays")
 @pytest.mark.parametrize("missing", ["trainval.txt", "test.txt"])
 def test_a_missing_list(source: Path, missing: str) -> None:
     (source / "annotations" / missing).unlink()
     assert f"{missing}: is missing" in refused(source)
 
 
+@fault("Input", "a source's list that is not text", "one line; the dataset of before stays")
 def test_a_list_in_bytes_of_another_kind(source: Path) -> None:
     (source / "annotations" / "test.txt").write_bytes(b"\xff\xfe\x00")
     assert "is not text" in refused(source)
 
 
+@fault("Input", "a source that is not there, or is the dataset itself", "one line; the dataset of before stays")
 def test_a_source_that_is_not_there() -> None:
     assert "no such folder" in refused("nowhere")
 
 
+@fault("Input", "a source that is not there, or is the dataset itself", "one line; the dataset of before stays")
 def test_the_dataset_as_its_own_source() -> None:
     assert "where the dataset is written to" in refused(download.DATASET)
 
 
+@fault(
+    "Input", "a source that lacks photographs of its lists", "left to preprocess, which names all that is wrong at once"
+)
 def test_files_that_lists_name_in_vain_are_left_to_preprocess(source: Path) -> None:
     (source / "images" / "pug_4.jpg").unlink()
     assert "images/pug_4.jpg" not in downloaded(source)
 
 
+@fault("Hostile", "a list that names files outside of the source", "they are not read")
 def test_a_list_cannot_reach_out_of_the_source(source: Path) -> None:
     (source / "secret_1.jpg").write_bytes(b"secret")
     lines = [*read_list(source / "annotations/trainval.txt"), "../secret_1 1 1 1", "/etc/passwd_1 1 1 1", "? ? ?"]
@@ -254,6 +271,7 @@ def test_files_of_a_local_folder_take_no_second_room(source: Path) -> None:
     assert original.samefile(shared)
 
 
+@fault("Disk", "a file system without links", "files are copied")
 def test_where_nothing_can_be_shared_files_are_copied(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object) -> None:
         raise OSError("no links here")

@@ -16,6 +16,7 @@ from archives import gzip_fault
 from download import checker
 from fetch import Missing, fetch
 from misbehaving import Request, closed_port, serving
+from reliability import fault
 from utils import Refusal
 
 CONTENT = gzip.compress(random.Random(1).randbytes(50_000))
@@ -52,6 +53,7 @@ def test_a_good_server_is_asked_once(tmp_path: Path, md5: str | None) -> None:
         assert server.starts == [0]
 
 
+@fault("Input", "a connection that is cut, however often", "it goes on where it was")
 @pytest.mark.parametrize("cut", [0, 1, 2, 9, 10, 100, 4095, 4096, 30_000, len(CONTENT) - 1])
 def test_a_cut_connection_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
     def behave(request: Request) -> None:
@@ -62,6 +64,7 @@ def test_a_cut_connection_goes_on_where_it_was(tmp_path: Path, cut: int) -> None
         assert server.starts == [0, cut]
 
 
+@fault("Input", "a connection that is cut, however often", "it goes on where it was")
 def test_a_connection_cut_far_more_often_than_there_are_tries(tmp_path: Path) -> None:
     step = len(CONTENT) // 20
     with serving({NAME: CONTENT}, lambda request: request.give(upto=request.start + step)) as server:
@@ -69,6 +72,7 @@ def test_a_connection_cut_far_more_often_than_there_are_tries(tmp_path: Path) ->
         assert len(server.starts) > 3 * fetching.TRIES
 
 
+@fault("Killed", "a download, halfway or just before it is named", "the next run goes on where it was")
 def test_the_next_run_goes_on_where_this_one_stopped(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1234])
     with serving({NAME: CONTENT}) as server:
@@ -76,12 +80,14 @@ def test_the_next_run_goes_on_where_this_one_stopped(tmp_path: Path) -> None:
         assert server.starts == [1234]
 
 
+@fault("Killed", "a download, halfway or just before it is named", "the next run goes on where it was")
 def test_a_part_that_is_whole_is_only_checked(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT)
     with serving({NAME: CONTENT}) as server:
         assert get(tmp_path, server.url) == CONTENT
 
 
+@fault("Corruption", "the part of an unfinished download", "found out by the checksum, downloaded again")
 @pytest.mark.parametrize("md5", [MD5, None])
 @pytest.mark.parametrize("rest", [b"\x1f\x8b another file", CONTENT[:500] + b"?", CONTENT + b"too long"])
 def test_a_part_of_something_else_is_thrown_away(tmp_path: Path, rest: bytes, md5: str | None) -> None:
@@ -91,6 +97,7 @@ def test_a_part_of_something_else_is_thrown_away(tmp_path: Path, rest: bytes, md
         assert server.starts == [len(rest), 0]
 
 
+@fault("Input", "a server that cannot go on in the middle, or does so elsewhere", "asked for the whole file again")
 def test_a_server_without_ranges_is_asked_for_all_of_it_again(tmp_path: Path) -> None:
     def behave(request: Request) -> None:
         request.give(upto=None if len(request.server.starts) > 2 else 1000, ranges=False)
@@ -100,6 +107,7 @@ def test_a_server_without_ranges_is_asked_for_all_of_it_again(tmp_path: Path) ->
         assert server.starts == [0, 1000, 1000]
 
 
+@fault("Input", "a server that cannot go on in the middle, or does so elsewhere", "asked for the whole file again")
 def test_a_server_that_sends_another_range_than_asked(tmp_path: Path) -> None:
     def behave(request: Request) -> None:
         wrong = f"bytes 500-{len(CONTENT) - 1}/{len(CONTENT)}"
@@ -111,22 +119,26 @@ def test_a_server_that_sends_another_range_than_asked(tmp_path: Path) -> None:
         assert server.starts == [1000, 0]
 
 
+@fault("Input", "a server that cannot go on in the middle, or does so elsewhere", "asked for the whole file again")
 def test_a_server_that_refuses_every_range(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1000])
     with serving({NAME: CONTENT}, lambda r: r.answer(416) if r.start else r.give()) as server:
         assert get(tmp_path, server.url) == CONTENT
 
 
+@fault("Input", "a server that tells a wrong length, or none", "found out, tried again; else one line")
 def test_a_length_that_is_too_long(tmp_path: Path) -> None:
     said = refusal(tmp_path, lambda request: request.answer(200, CONTENT, len(CONTENT) + 100))
     assert f"ended after {len(CONTENT):,} of {len(CONTENT) + 100:,} bytes" in said
 
 
+@fault("Input", "a server that tells a wrong length, or none", "found out, tried again; else one line")
 @pytest.mark.parametrize(("md5", "reason"), [(MD5, "MD5"), (None, "damaged")])
 def test_a_length_that_is_too_short(tmp_path: Path, md5: str | None, reason: str) -> None:
     assert reason in refusal(tmp_path, lambda request: request.answer(200, CONTENT, len(CONTENT) - 100), md5)
 
 
+@fault("Input", "a server that tells a wrong length, or none", "found out, tried again; else one line")
 def test_no_length_and_a_connection_that_breaks(tmp_path: Path) -> None:
     """Without a length, a broken connection looks like the end of the file: only the checksum tells."""
 
@@ -158,20 +170,24 @@ def test_an_archive_labelled_as_packed_in_transit_is_kept_packed(tmp_path: Path)
         assert get(tmp_path, server.url) == CONTENT
 
 
+@fault("Input", "a server that has another file under this name", "refused by its checksum, one line")
 @pytest.mark.parametrize(("md5", "reason"), [(MD5, f"not {MD5}"), (None, "not a sound gzip")])
 def test_another_file_under_this_name(tmp_path: Path, md5: str | None, reason: str) -> None:
     assert reason in refusal(tmp_path, lambda request: request.answer(200, b"something else"), md5)
 
 
+@fault("Input", "a login page in place of a file", "refused at its first byte, one line")
 def test_a_web_page_in_place_of_the_file(tmp_path: Path) -> None:
     page = b"\n <!DOCTYPE html><html>Please log in to this network</html>"
     assert "web page" in refusal(tmp_path, lambda request: request.answer(200, page, Content_Type="text/html"))
 
 
+@fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
 def test_a_server_that_says_nothing(tmp_path: Path) -> None:
     assert "nothing came" in refusal(tmp_path, lambda _: time.sleep(0.5))
 
 
+@fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
 def test_a_server_that_falls_silent_halfway(tmp_path: Path) -> None:
     def behave(request: Request) -> None:
         request.give(upto=request.start + 100 if request.start < 500 else request.start)
@@ -180,6 +196,7 @@ def test_a_server_that_falls_silent_halfway(tmp_path: Path) -> None:
     assert "nothing came" in refusal(tmp_path, behave)
 
 
+@fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
 def test_a_server_that_trickles(tmp_path: Path) -> None:
     def behave(request: Request) -> None:
         request.answer(200, b"", len(CONTENT))
@@ -202,11 +219,13 @@ def test_a_slow_server_is_waited_for(tmp_path: Path) -> None:
         assert server.starts == [0]
 
 
+@fault("Hostile", "a server that never stops sending", "cut off, one line")
 def test_a_flood_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "MAX_BYTES", 20_000)
     assert "more than 20,000 bytes" in refusal(tmp_path, Request.give)
 
 
+@fault("Input", "a server that is busy", "asked again, up to five times; else one line")
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
 def test_a_busy_server_is_asked_again(tmp_path: Path, status: int) -> None:
     def behave(request: Request) -> None:
@@ -216,10 +235,12 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, status: int) -> None:
         assert get(tmp_path, server.url) == CONTENT
 
 
+@fault("Input", "a server that is busy", "asked again, up to five times; else one line")
 def test_a_server_that_is_always_busy(tmp_path: Path) -> None:
     assert "503" in refusal(tmp_path, lambda request: request.answer(503))
 
 
+@fault("Input", "servers that do not have the file", "each asked once, each named in one line")
 @pytest.mark.parametrize("status", [401, 404, 410])
 def test_a_server_without_the_file_is_asked_once(tmp_path: Path, status: int) -> None:
     with serving({}, lambda request: request.answer(status)) as server, pytest.raises(Refusal, match=str(status)) as no:
@@ -236,15 +257,18 @@ def test_a_redirect_is_followed(tmp_path: Path) -> None:
         assert get(tmp_path, server.url) == CONTENT
 
 
+@fault("Input", "redirects in a circle", "one line")
 def test_a_redirect_in_a_circle(tmp_path: Path) -> None:
     assert "circle" in refusal(tmp_path, lambda request: request.answer(302, Location=request.path))
 
 
+@fault("Hostile", "a redirect to a file of this machine", "refused")
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
 def test_a_redirect_out_of_the_web(tmp_path: Path, location: str) -> None:
     refusal(tmp_path, lambda request: request.answer(302, Location=location))
 
 
+@fault("Input", "a mirror that fails halfway", "the next one goes on from there")
 def test_the_next_mirror_goes_on_with_the_part_of_the_last(tmp_path: Path) -> None:
     with (
         serving({NAME: CONTENT}, lambda request: request.give(upto=5000)) as cut,
@@ -256,6 +280,7 @@ def test_the_next_mirror_goes_on_with_the_part_of_the_last(tmp_path: Path) -> No
         assert good.starts == [5000]
 
 
+@fault("Input", "servers that do not have the file", "each asked once, each named in one line")
 def test_every_mirror_is_named_when_none_gives_the_file(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{closed_port()}"
     with serving({}) as without, pytest.raises(Refusal) as caught:
@@ -265,6 +290,7 @@ def test_every_mirror_is_named_when_none_gives_the_file(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@fault("Input", "an address that is none", "one line")
 def test_an_address_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no way to ask"):
         fetch(["http://"], tmp_path / NAME, gzip_fault)

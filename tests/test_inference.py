@@ -24,6 +24,7 @@ import inference
 import pets
 from handmade import bright
 from oxford_pet import foreground
+from reliability import fault
 from utils import Refusal
 
 ROOT = Path(__file__).parents[1]
@@ -227,6 +228,7 @@ def test_results_do_not_mix_with_photographs(place: Path) -> None:
     assert written() == ["a.png"]
 
 
+@fault("Input", "results would go over a photograph or the weights", "one line, exit 1; nothing is written")
 @pytest.mark.parametrize("link", [None, os.symlink, os.link])
 def test_an_input_is_never_overwritten(place: Path, link: Callable[[Path, Path], None] | None) -> None:
     (place / "out").mkdir()
@@ -277,6 +279,7 @@ def bomb() -> bytes:
     )
 
 
+@fault("Input", "some photographs to segment cannot be read", "each is named, exit 1; the others are done")
 def test_what_cannot_be_read_is_named_and_the_rest_is_done(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     buffer = io.BytesIO()
     split_picture().save(buffer, "JPEG")
@@ -324,6 +327,7 @@ def nothing(path: Path) -> None:
     assert not path.exists()
 
 
+@fault("Hostile", "a weights file that holds code", "refused, nothing is executed")
 @pytest.mark.parametrize("make", [hostile, bare_pickle, other_version, cut, state_only, Path.mkdir, nothing])
 def test_weights_that_are_not_ours_are_refused_and_nothing_is_executed(
     place: Path, make: Callable[[Path], None]

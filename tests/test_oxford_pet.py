@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from oxford_pet import BACKGROUND, BORDER, PET, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from reliability import fault
 from utils import Refusal
 
 
@@ -40,6 +41,7 @@ def test_a_line_of_a_list(breed: str, number: int, species: int) -> None:
     assert entry == (f"{breed}_{number}", breed, {1: "cat", 2: "dog"}[species])
 
 
+@fault("Input", "a line of a list that is none", "refused with the reason")
 @pytest.mark.parametrize(
     "line",
     [
@@ -53,6 +55,7 @@ def test_a_line_that_is_none(line: str) -> None:
         Entry.parse(line)
 
 
+@fault("Input", "a line of a list that is none", "refused with the reason")
 @given(st.text(max_size=60))
 def test_any_line_is_read_or_refused(line: str) -> None:
     try:
@@ -63,6 +66,7 @@ def test_any_line_is_read_or_refused(line: str) -> None:
     assert Path("folder", entry.name).parent == Path("folder")
 
 
+@fault("Input", "lists with comments, blank lines, a byte order mark or Windows line ends", "read")
 def test_a_list_without_comments_and_blank_lines(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_bytes("\ufeff#Image CLASS-ID\r\npug_1 1 2 3\r\n\r\n  \npug_2 1 2 3".encode())
@@ -96,6 +100,7 @@ def test_a_loop_over_the_split(cache: Path) -> None:
         assert (sample["mask"].numpy() == (pixels[..., 3] != 2)).all()
 
 
+@fault("Corruption", "the tensors, by code that writes into them", "the file stays as it was")
 def test_writing_to_the_tensor_leaves_the_file_alone(cache: Path) -> None:
     before = (cache / "train.npy").read_bytes()
     SimpleOxfordPetDataset(cache, "train").tensor().fill_(0)
@@ -108,6 +113,7 @@ def test_it_works_in_a_data_loader(cache: Path) -> None:
     assert [batch["image"].shape[0] for batch in loader] == [2, 2, 1]
 
 
+@fault("Hostile", "a pickle in place of tensors", "refused; nothing is executed")
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(Refusal):

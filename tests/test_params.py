@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import params
+from reliability import fault
 from utils import Refusal
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +124,9 @@ def test_the_table_of_bad_values_covers_every_parameter() -> None:
     assert set(BAD) == set(keys(VALUES))
 
 
+@fault(
+    "Input", "a parameter of a wrong type or out of its range", "one line with key, value and what is allowed, exit 2"
+)
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
 def test_bad_value(key: str, value: Any) -> None:
     line = refusal(changed(key, value))
@@ -133,6 +137,7 @@ def test_bad_value(key: str, value: Any) -> None:
     assert "should" in line
 
 
+@fault("Input", "a parameter that is missing", "one line names it, exit 2")
 @pytest.mark.parametrize("key", keys(VALUES))
 def test_missing_key(key: str) -> None:
     values = copy.deepcopy(VALUES)
@@ -144,6 +149,7 @@ def test_missing_key(key: str) -> None:
     assert f"{key}" in refusal(values)
 
 
+@fault("Input", "a parameter that is misspelt", "one line with the nearest key, exit 2")
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
@@ -178,6 +184,13 @@ def test_one_number_however_it_is_written(text: str) -> None:
     assert params.check(values, "params.yaml").train.lr == 0.001
 
 
+NOT_YAML = fault(
+    "Input", "params.yaml that is empty, a list, no YAML, not text, or says a key twice", "one line, exit 2"
+)
+TAGS = fault("Hostile", "params.yaml with a tag that makes a Python object", "one line, exit 2; nothing is executed")
+
+
+@NOT_YAML
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -186,7 +199,7 @@ def test_one_number_however_it_is_written(text: str) -> None:
         ("a: [", "not valid YAML"),
         ("seed: 1\nseed: 2", "'seed' stands twice"),
         ("1: 2", "not text"),
-        ("a: !!python/object:os.system x", "not valid YAML"),
+        pytest.param("a: !!python/object:os.system x", "not valid YAML", marks=TAGS),
         ("a: &a [*a]", "not valid YAML"),
     ],
 )
@@ -198,6 +211,7 @@ def test_bad_file(tmp_path: Path, content: str, expected: str) -> None:
     assert caught.value.code == 2
 
 
+@NOT_YAML
 def test_not_text(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_bytes(b"\xff\xfe\x00")
@@ -212,6 +226,7 @@ anything = st.recursive(
 )
 
 
+@fault("Input", "params.yaml with any values and keys", "read, or refused in one line; never another exception")
 @settings(max_examples=150, deadline=None)
 @given(key=st.sampled_from([*keys(VALUES), *VALUES, "train.augment"]), value=anything)
 def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
@@ -222,6 +237,7 @@ def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None
         assert refusal.code == 2
 
 
+@fault("Input", "a bad parameter, in every script", "one line, exit 2; nothing is written")
 @pytest.mark.parametrize(
     "command", ["download.py", "preprocess.py", "train.py --model unet", "evaluate.py", "plot.py", "recipe.py oxford"]
 )

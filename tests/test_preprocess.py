@@ -21,6 +21,7 @@ import download
 import preprocess
 from oxford_pet import SPLITS, SimpleOxfordPetDataset, read_list, split_trainval
 from pets import list_line, make_dataset, write_data_params, write_lists
+from reliability import fault
 from utils import Refusal
 
 SLICE = Path(__file__).parents[2] / "shared" / "oxford-iiit-pet-subset"
@@ -184,6 +185,11 @@ def with_a_palette_mask(dataset: Path, name: str) -> None:
 HARMLESS = [as_gif, as_rgba, as_palette, as_cmyk, with_exif, with_exif_and_a_mask_of_what_is_shown, with_junk]
 
 
+@fault(
+    "Input",
+    "photographs as GIF, PNG, CMYK or grey, with a palette, EXIF data or junk behind them; palette masks",
+    "used; the mask is the same to the pixel",
+)
 @pytest.mark.parametrize("oddity", [*HARMLESS, with_a_palette_mask])
 def test_an_oddity_changes_next_to_nothing(dataset: Path, oddity: Callable[[Path, str], None]) -> None:
     name = "Abyssinian_1"  # wider than high, and the first of the validation split
@@ -194,6 +200,11 @@ def test_an_oddity_changes_next_to_nothing(dataset: Path, oddity: Callable[[Path
     assert np.abs(odd - plain)[..., :3].mean() < 10, "the photograph is another one"
 
 
+@fault(
+    "Input",
+    "photographs as GIF, PNG, CMYK or grey, with a palette, EXIF data or junk behind them; palette masks",
+    "used; the mask is the same to the pixel",
+)
 def test_a_grey_photograph_is_grey_in_all_channels(dataset: Path) -> None:
     path = photograph(dataset, "Abyssinian_1")
     with Image.open(path) as image:
@@ -202,6 +213,7 @@ def test_a_grey_photograph_is_grey_in_all_channels(dataset: Path) -> None:
     assert (red == green).all() and (green == blue).all()
 
 
+@fault("Numbers", "a mask without a pet", "used as it is")
 def test_an_all_background_mask_is_used(dataset: Path) -> None:
     with Image.open(trimap(dataset, "Abyssinian_1")) as mask:
         Image.new("L", mask.size, 2).save(trimap(dataset, "Abyssinian_1"))
@@ -257,7 +269,13 @@ OFFENCES: dict[Callable[[Path, str], None], str] = {
 }
 
 
-@pytest.mark.parametrize("offence", OFFENCES)
+def offender(offence: Callable[[Path, str], None]) -> Any:
+    """A parameter that is a row in the table of faults."""
+    what = f"a photograph of the lists: {offence.__name__.replace('_', ' ')}"
+    return pytest.param(offence, marks=fault("Input", what, f"`{OFFENCES[offence]}`, or left out where that is chosen"))
+
+
+@pytest.mark.parametrize("offence", [offender(offence) for offence in OFFENCES])
 def test_an_offender_is_named_or_left_out(dataset: Path, offence: Callable[[Path, str], None]) -> None:
     everything = preprocessed()
     before = names("train")
@@ -274,6 +292,7 @@ def test_an_offender_is_named_or_left_out(dataset: Path, offence: Callable[[Path
     assert metrics()["skipped"] == 1 and OFFENCES[offence] in metrics()["skipped_files"][before[3]]
 
 
+@fault("Input", "many files that cannot be used", "all are listed, one line counts them")
 def test_all_offenders_are_listed_at_once(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     offenders = {}
     for offence, name in zip(OFFENCES, [*listed("trainval")[:5], *listed("test")[:3]], strict=True):
@@ -286,6 +305,7 @@ def test_all_offenders_are_listed_at_once(dataset: Path, capsys: pytest.CaptureF
         assert any(line.startswith(f"{name}: ") and reason in line for line in lines)
 
 
+@fault("Input", "a file that cannot be used, after a run that was well", "the tensors of that run stay")
 def test_a_failure_leaves_the_last_result_alone(dataset: Path) -> None:
     preprocessed()
     before = {path: path.read_bytes() for path in preprocess.CACHE.iterdir()}
@@ -295,6 +315,7 @@ def test_a_failure_leaves_the_last_result_alone(dataset: Path) -> None:
     assert {path: path.read_bytes() for path in preprocess.CACHE.iterdir()} == before
 
 
+@fault("Input", "a photograph in both lists", "named; or used for testing only")
 def test_a_name_in_train_and_test_stays_in_test(dataset: Path) -> None:
     train, test = read_list(dataset / "annotations/trainval.txt"), read_list(dataset / "annotations/test.txt")
     write_lists(dataset, trainval=[*train, test[2]], test=test)
@@ -305,6 +326,7 @@ def test_a_name_in_train_and_test_stays_in_test(dataset: Path) -> None:
     assert metrics()["skipped"] == 1
 
 
+@fault("Input", "a photograph that is listed twice", "named; or used once")
 def test_a_name_listed_twice_counts_once(dataset: Path) -> None:
     train, test = read_list(dataset / "annotations/trainval.txt"), read_list(dataset / "annotations/test.txt")
     write_lists(dataset, trainval=[*train, train[1]], test=[*test, test[0]])
@@ -314,6 +336,7 @@ def test_a_name_listed_twice_counts_once(dataset: Path) -> None:
     assert sorted(everything) == sorted({*everything}) and len(everything) == 28
 
 
+@fault("Input", "a photograph that is listed twice", "named; or used once")
 @given(st.lists(st.integers(1, 12), max_size=40), st.lists(st.integers(1, 12), max_size=10))
 def test_no_name_ever_stands_in_two_splits(
     tmp_path_factory: pytest.TempPathFactory, trainval: list[int], test: list[int]
@@ -328,6 +351,7 @@ def test_no_name_ever_stands_in_two_splits(
     assert bool(bad) == (len(kept) < len(trainval) + len(test))
 
 
+@fault("Hostile", "lines of a list with paths and terminal escapes", "named, shown escaped; nothing is read")
 def test_a_line_that_is_none_is_an_offender(dataset: Path) -> None:
     train, test = read_list(dataset / "annotations/trainval.txt"), read_list(dataset / "annotations/test.txt")
     write_lists(dataset, trainval=[*train, "../../pug_1 1 2 3"], test=[*test, "pug_1\x1b[2J"])
@@ -335,18 +359,21 @@ def test_a_line_that_is_none_is_an_offender(dataset: Path) -> None:
     assert "'../../pug_1 1 2 3'" in said and "2 cannot be used" in said and "\x1b" not in said
 
 
+@fault("Numbers", "a split of which no photograph is left", "one line; nothing is written")
 @pytest.mark.parametrize(("trainval", "test", "empty"), [(20, 0, "test"), (1, 5, "train"), (0, 5, "train")])
 def test_a_split_without_a_photograph(trainval: int, test: int, empty: str) -> None:
     make_dataset(preprocess.DATASET, trainval=trainval, test=test)
     assert f"not one photograph for {empty}" in refused(on_bad="skip")
 
 
+@fault("Numbers", "a split of which no photograph is left", "one line; nothing is written")
 def test_a_split_of_which_nothing_is_left(dataset: Path) -> None:
     for name in listed("test"):
         cut(dataset, name)
     assert "not one photograph for test" in refused(on_bad="skip")
 
 
+@fault("Input", "no dataset", "one line says what makes it")
 def test_without_a_dataset() -> None:
     assert "download" in refused()
 

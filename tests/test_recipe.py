@@ -22,6 +22,7 @@ import training
 from engine import Trainer
 from inputs import CHANNELS, statistics
 from models import build
+from reliability import fault
 from utils import Refusal
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +79,7 @@ def test_apply_keeps_the_comments_and_changes_only_what_it_says(place: Path) -> 
     assert len(changed) <= 8, changed
 
 
+@fault("Input", "a recipe that is wrong", "one line names it, exit 2; params.yaml stays")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -102,6 +104,7 @@ def test_a_bad_recipe_is_refused_and_nothing_is_written(place: Path, content: st
     assert (place / "params.yaml").read_bytes() == before
 
 
+@fault("Input", "a recipe that is misspelt", "one line with the nearest name, exit 2")
 def test_an_unknown_name_suggests_the_nearest(place: Path) -> None:
     add(place, "oxford", "about: x\nparams: {seed: 1}")
     with pytest.raises(Refusal, match="did you mean oxford"):
@@ -110,6 +113,7 @@ def test_an_unknown_name_suggests_the_nearest(place: Path) -> None:
         recipe.read("../../etc/passwd")
 
 
+@fault("Input", "weeks of training asked of a CPU", "one line at once says how to choose a length")
 def test_without_a_gpu_a_long_recipe_is_refused_unless_its_length_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     long = {"needs_gpu": True, "params": {"train": {"epochs": 300}}}
@@ -132,6 +136,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 OXFORD: dict[str, Any] = {"params": {"data": {"source": "oxford"}}}
 
 
+@fault("Input", "the official dataset without a network", "one line at once says what else to do")
 def test_without_a_network_the_download_is_refused_at_once(place: Path, mirror: socket.socket) -> None:
     recipe.refuse_hopeless(OXFORD, [])
     mirror.close()
@@ -161,6 +166,7 @@ values = st.recursive(
 )
 
 
+@fault("Input", "a recipe with any text in its values", "DVC reads the same text")
 @given(value=values)
 def test_dvc_reads_the_values_that_were_meant(value: Any) -> None:
     from dvc.utils.hydra import to_hydra_overrides

@@ -22,6 +22,7 @@ import browser
 import plot
 import report
 from pictures import LOOKS
+from reliability import fault
 from results import make_results, write_arrays
 from utils import Refusal
 
@@ -107,6 +108,7 @@ def test_a_second_run_with_other_settings_of_matplotlib_gives_the_same_bytes(mad
     assert all((tmp_path / name).read_bytes() == (made / name).read_bytes() for name in OUTPUTS)
 
 
+@fault("Numbers", "one epoch and one test photograph", "every picture and the page are made")
 def test_one_epoch_and_one_photograph_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_results(tmp_path, epochs=1, images=1, shown=1)
     monkeypatch.chdir(tmp_path)
@@ -119,6 +121,7 @@ def test_no_network_is_loaded(made: Path) -> None:
     assert "pictures" in imported and "torch" not in imported
 
 
+@fault("Input", "words behind a script that takes none", "usage and one line, exit 2")
 def test_it_takes_no_arguments(results: Path) -> None:
     command = [sys.executable, str(SRC / "plot.py"), "more"]
     done = subprocess.run(command, cwd=results, capture_output=True, text=True, check=False)
@@ -128,6 +131,7 @@ def test_it_takes_no_arguments(results: Path) -> None:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
+@fault("Hostile", "markup in the name of a breed", "it is text in the report; nothing is executed or fetched")
 def test_the_page_holds_everything_itself_and_no_script(page: Page) -> None:
     assert not page.all("script") and not page.all("a")
     assert [link["href"] for link in page.all("link")] == ["data:,"]
@@ -149,6 +153,7 @@ def test_the_page_shows_parameters_environment_and_counts(page: Page) -> None:
         assert text in page.text
 
 
+@fault("Hostile", "markup in the name of a breed", "it is text in the report; nothing is executed or fetched")
 def test_names_from_files_are_text_not_markup(page: Page) -> None:
     assert "onerror" not in {key for _, attributes in page.elements for key in attributes}
     assert HOSTILE in page.text
@@ -161,6 +166,7 @@ def test_every_image_says_what_it_shows(page: Page) -> None:
     assert sum("UNet 0." in text for text in texts) == 2 + 1 + 6  # best of the curves, means, photographs
 
 
+@fault("Hostile", "markup in the name of a breed", "it is text in the report; nothing is executed or fetched")
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])), st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_any_text_comes_back_from_the_page_as_it_was(name: str, value: str) -> None:
     read = Page(report.tree({name + "x": {"key": value}}) + report.table({"unet": name}, [(value, name)]))
@@ -220,12 +226,14 @@ def refused(words: str) -> None:
     assert not [name for name in OUTPUTS if Path(name).exists()]
 
 
+@fault("Input", "results of which one is missing", "one line names it; no page is written")
 @pytest.mark.parametrize("file", INPUTS)
 def test_a_missing_input_is_named(inputs: Path, file: str) -> None:
     (inputs / file).unlink()
     refused(f"^{file}: not found")
 
 
+@fault("Corruption", "one of the results that the report is made from", "one line names it; no page is written")
 @pytest.mark.parametrize("file", INPUTS)
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0\x81", b"[1]"])
 def test_an_input_that_is_something_else_is_named(inputs: Path, file: str, content: bytes) -> None:
@@ -233,6 +241,11 @@ def test_an_input_that_is_something_else_is_named(inputs: Path, file: str, conte
     refused(f"^{file}: ")
 
 
+@fault(
+    "Corruption",
+    "numbers in the results that the report is made from",
+    "one line names file and key; no page is written",
+)
 @pytest.mark.parametrize("cell", ["nan", "inf", "much", ""])
 def test_a_cell_that_is_no_number_is_named(inputs: Path, cell: str) -> None:
     file = inputs / "plots/history_unet.csv"
@@ -241,12 +254,22 @@ def test_a_cell_that_is_no_number_is_named(inputs: Path, cell: str) -> None:
     refused("^plots/history_unet.csv: column valid_dice holds something that is not a number")
 
 
+@fault(
+    "Corruption",
+    "numbers in the results that the report is made from",
+    "one line names file and key; no page is written",
+)
 def test_a_table_without_rows_is_named(inputs: Path) -> None:
     file = inputs / "plots/thresholds.csv"
     file.write_text(file.read_text().splitlines()[0] + "\n")
     refused("^plots/thresholds.csv: holds no row")
 
 
+@fault(
+    "Corruption",
+    "numbers in the results that the report is made from",
+    "one line names file and key; no page is written",
+)
 @pytest.mark.parametrize("key", ["ensemble.dice_low", "mean_mask.dice", "difference.dice_high", "unet.threshold"])
 @pytest.mark.parametrize("value", [None, "0.9", True, float("nan"), {}])
 def test_a_score_that_is_no_number_is_named(inputs: Path, key: str, value: object) -> None:
@@ -265,6 +288,11 @@ def spoil(key: str, value: Callable[[Any], Any]) -> Callable[[Arrays], Arrays]:
     return lambda arrays: {**arrays, key: value(arrays[key])}
 
 
+@fault(
+    "Corruption",
+    "the kept predictions: parts missing, of other shapes, pickles",
+    "one line names them; nothing is executed",
+)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -300,6 +328,7 @@ def opened(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[bro
         yield chromium
 
 
+@fault("Hostile", "markup in the name of a breed", "it is text in the report; nothing is executed or fetched")
 @needs_browser
 def test_nothing_is_requested_and_nothing_goes_wrong(opened: browser.Browser, made: Path) -> None:
     opened.evaluate("document.fonts.ready.then(() => 0)")

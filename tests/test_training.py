@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 import checkpoint
 import resume
 import training
-from engine import NotFinite, Trainer, explained_memory, spoken, symptom, waiting
+from engine import NotFinite, Trainer, explained, spoken, symptom, waiting
 from inputs import CHANNELS, edges, gray, in_mode, statistics, unit
 from params import Train
+from reliability import fault
 from utils import Refusal
 
 CPU = torch.device("cpu")
@@ -138,6 +139,7 @@ def interrupted(it: Trainer, epoch: int, step: int) -> Trainer:
     return again
 
 
+@fault("Killed", "a training at any step, with every schedule", "resumed, it ends in the same bits")
 @pytest.mark.parametrize("ema", [0, 0.8])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("epoch", "step"), [(0, 2), (1, 1), (2, 4)])
@@ -147,6 +149,7 @@ def test_resumed_is_as_if_never_interrupted(schedule: str, ema: float, epoch: in
     assert same(run(interrupted(trainer(**choice), epoch, step), 4), whole)
 
 
+@fault("Killed", "a training with other optimizers, or with loss scaling", "resumed, it ends in the same bits")
 @pytest.mark.parametrize("choice", [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"precision": "fp16"}], ids=str)
 def test_resumed_with_other_optimizers_and_loss_scaling(choice: dict[str, Any]) -> None:
     assert same(run(interrupted(trainer(**choice), 1, 2), 3), run(trainer(**choice), 3))
@@ -174,14 +177,15 @@ def test_a_loss_that_is_not_finite_stops_at_once() -> None:
         run(it, 1)
 
 
+@fault("Numbers", "out of memory in training", "one line that says what to lower")
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_out_of_memory_is_one_line(error: Exception) -> None:
     expected = r"out of memory at batch_size 4: lower train\.batch_size"
-    with pytest.raises(Refusal, match=expected), explained_memory(training.settings()):
+    with pytest.raises(Refusal, match=expected), explained(training.settings()):
         raise error
-    with pytest.raises(RuntimeError, match="something else"), explained_memory(training.settings()):
+    with pytest.raises(RuntimeError, match="something else"), explained(training.settings()):
         raise RuntimeError("something else")
 
 
@@ -270,6 +274,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return training.outputs(folder)
 
 
+@fault(
+    "Killed",
+    "`train.py` by SIGKILL, SIGTERM or Ctrl-C",
+    "the next run goes on after the last whole epoch and ends in the same bytes",
+)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda x: str(x)
 )
@@ -323,6 +332,7 @@ def test_the_same_again_goes_on(
     assert "going on after epoch 2 of an interrupted run" in capsys.readouterr().out
 
 
+@fault("Killed", "`train.py`, and what it follows from changes before the next run", "that starts afresh and says why")
 def test_a_changed_parameter_starts_afresh_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,6 +343,7 @@ def test_a_changed_parameter_starts_afresh_and_says_why(
     assert "starting afresh: since the interrupted run, train.epochs (3 to 2), train.lr (0.002 to 0.003) changed" in out
 
 
+@fault("Killed", "`train.py`, and what it follows from changes before the next run", "that starts afresh and says why")
 def test_changed_data_starts_afresh_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,6 +353,11 @@ def test_changed_data_starts_afresh_and_says_why(
     assert "starting afresh: since the interrupted run, train.npy changed" in capsys.readouterr().out
 
 
+@fault(
+    "Numbers",
+    "a loss that is not finite",
+    "one line with what to try; the best weights so far are kept aside",
+)
 def test_a_loss_that_becomes_nan_keeps_the_best_weights_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +374,7 @@ def test_a_loss_that_becomes_nan_keeps_the_best_weights_and_fails(
     assert training.outputs(folder) == {}
 
 
+@fault("Corruption", "the state of an interrupted training", "said, set aside, and trained from the beginning")
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
     file = tmp_path / "unet.state"
@@ -389,6 +406,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     assert max(dices[:-2]) >= max(dices[-2:])
 
 
+@fault("Numbers", "training on one photograph, or on fewer than a batch", "it trains")
 @pytest.mark.parametrize(("train", "valid", "batch"), [(1, 1, 4), (3, 1, 64), (2, 2, 1)])
 def test_few_photographs(tmp_path: Path, train: int, valid: int, batch: int) -> None:
     folder = training.workplace(tmp_path / "x", train, valid, train={"batch_size": batch, "epochs": 1})
@@ -396,6 +414,7 @@ def test_few_photographs(tmp_path: Path, train: int, valid: int, batch: int) -> 
     assert len(history(folder)) == 1
 
 
+@fault("Numbers", "masks that are all background", "scores stay between 0 and 1")
 def test_empty_masks_are_learnt_as_empty(tmp_path: Path) -> None:
     folder = training.workplace(tmp_path / "x")
     for split in ("train", "valid"):
@@ -406,6 +425,7 @@ def test_empty_masks_are_learnt_as_empty(tmp_path: Path) -> None:
     assert 0 <= float(history(folder)[-1]["valid_dice"]) <= 1
 
 
+@fault("Numbers", "a network that does not learn", "said once, with the likely causes")
 def test_a_network_that_does_not_learn_is_told_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -425,6 +445,7 @@ def test_cost_on_a_cpu_is_foretold_and_lines_replace_the_bar(tmp_path: Path) -> 
     assert "\r" not in done.stdout + done.stderr
 
 
+@fault("Corruption", "cached tensors that are gone, cut or of another kind", "`train.py` names the file, exit 1")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(None, "not found"), (b"", "damaged"), (b"\x93NUMPY garbage", "damaged"), (np.zeros((3, 8, 8, 3)), "damaged")],
@@ -470,6 +491,9 @@ def test_processes_of_the_parameters_start_by_themselves(tmp_path: Path) -> None
     assert done.stdout.count("best validation Dice") == 1
 
 
+@fault(
+    "Killed", "one of several processes that train together", "all end; the next run goes on and ends in the same bytes"
+)
 def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"train": {"processes": 2, "epochs": 12}}
     whole = training.workplace(tmp_path / "whole", **changes)
@@ -490,6 +514,7 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) 
     assert training.outputs(folder) == training.outputs(whole)
 
 
+@fault("Input", "a batch that several processes cannot share equally", "one line, before training")
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     folder = training.workplace(tmp_path / "x", train={"processes": 2, "batch_size": 3})
     done = training.run(folder)
@@ -517,6 +542,7 @@ def test_weights_survive_and_equal_weights_are_equal_bytes(tmp_path: Path) -> No
         assert torch.equal(loaded.build()(x), training.network().eval()(x))
 
 
+@fault("Corruption", "a byte of a weights file", "named, exit 1, or the byte is of no consequence")
 def test_a_flipped_byte_never_changes_a_prediction_unnoticed(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a.pth", weights())
     content = (tmp_path / "a.pth").read_bytes()
@@ -539,6 +565,7 @@ class Malicious:
         return (Path.touch, (Path("executed"),))
 
 
+@fault("Hostile", "a weights file that holds code", "refused, nothing is executed")
 def test_hostile_weights_execute_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": checkpoint.FORMAT, "state": Malicious()}, tmp_path / "w.pth")
@@ -547,6 +574,7 @@ def test_hostile_weights_execute_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "executed").exists()
 
 
+@fault("Input", "weights of another project or version", "one line that says which")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -562,6 +590,7 @@ def test_other_files_are_refused(tmp_path: Path, content: Any, reason: str) -> N
         checkpoint.load(tmp_path / "w.pth")
 
 
+@fault("Input", "no weights where they should be", "one line that names the file")
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello")
     for path, reason in [

@@ -1,0 +1,59 @@
+"""The comparison of recipes: its plan can be run, and its page says what its rows say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import compare
+import params
+import results_page as results
+
+
+@pytest.mark.parametrize("group", compare.experiments())
+def test_every_run_of_the_plan_has_valid_parameters_and_a_name_of_its_own(group: str) -> None:
+    runs = list(compare.runs(group))
+    assert len({run.key for run in runs}) == len(runs) > 0
+    for run in runs:
+        settings = params.check(run.values, group)
+        assert settings.seed == run.seed
+        assert settings.data.image_size == compare.experiments()[group]["common"]["data"]["image_size"]
+
+
+def test_variants_of_a_group_have_the_same_budget() -> None:
+    for group in compare.experiments():
+        epochs = {params.check(run.values, group).network(run.network).train.epochs for run in compare.runs(group)}
+        assert len(epochs) == 1
+
+
+def test_the_page_is_made_from_the_rows() -> None:
+    assert results.RESULTS.read_text(encoding="utf-8") == results.document()
+
+
+def test_mean_and_range_over_seeds() -> None:
+    rows: list[dict[str, Any]] = [{"dice": "0.8"}, {"dice": "0.9"}, {"dice": ""}]
+    assert results.spread(rows, "dice") == "0.850 (0.800 to 0.900)"
+    assert results.spread(rows[:1], "dice") == "0.800"
+    assert results.spread(rows[2:], "dice") == "-"
+
+
+def test_what_was_not_run_is_named_once() -> None:
+    some = [run for run in compare.runs("small") if run.variant == "oxford"]
+    assert results.listed(some) == "oxford, UNet, seeds 1 2 3; oxford, ResNet34-UNet, seeds 1 2 3"
+
+
+def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
+    pixels = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(4, 3)
+    np.save(tmp_path / "valid.npy", pixels[:3])
+    np.save(tmp_path / "train.npy", pixels[3:])
+    held = []
+    for fold in range(compare.FOLDS):
+        compare.of_fold(tmp_path, tmp_path / str(fold), fold)
+        train, valid = (set(np.load(tmp_path / str(fold) / f"{name}.npy")[:, 0, 0, 0]) for name in ("train", "valid"))
+        assert not train & valid
+        assert len(train | valid) == 23
+        held += list(valid)
+    assert sorted(held) == list(range(23))
