@@ -1,0 +1,34 @@
+"""What it costs that fp32 gives the same bytes on every x86-64 processor with AVX2: an epoch with and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from bench_growth import ONCE, prepared, spent
+from measure import Row, Skip, middle, row
+from params import SHAPES
+from place import Place
+
+REPETITIONS = 5
+CALL = (
+    "import train as stage, params, device; p = params.load();"
+    " call = lambda: stage.train({name!r}, p, device.setup(p.threads, portable={portable}))"
+)
+
+
+def rows(place: Place) -> Iterator[Row]:
+    if torch.cuda.is_available():
+        raise Skip("it acts on a CPU only")
+    folder = prepared(place, "train", 1)
+    for name in SHAPES:
+        calls = {portable: CALL.format(name=name, portable=portable) for portable in (True, False)}
+        taken = [
+            {portable: spent(call, folder).seconds for portable, call in calls.items()} for _ in range(REPETITIONS)
+        ]
+        ratios = [one[True] / one[False] for one in taken]
+        figures = " against ".join(middle([one[portable] for one in taken]) for portable in (True, False))
+        what, against = f"epoch of {name}, same bytes everywhere", "the kernels of this processor"
+        work = f"times as long; fp32, {ONCE['train']} {place.source} at 64 px"
+        yield row("portable", what, against, ratios, f"{figures} s", work)

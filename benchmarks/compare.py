@@ -1,0 +1,237 @@
+"""Runs the recipes side by side on real photographs and keeps a row for each run in docs/results.csv.
+
+python benchmarks/compare.py --data FOLDER GROUP...     (the dataset's archives, or the folder unpacked)
+
+What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
+is not run again; one that was interrupted goes on from its last epoch. Everything is made below --work, which holds a
+folder for each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import checkpoint
+import params
+from metrics import confusion, dice
+from oxford_pet import BACKGROUND, SimpleOxfordPetDataset
+from predict import SCALES, Predictor
+from scores import Methods, batches, best_threshold, threshold_curves
+from utils import replacing, write_csv
+
+EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
+FOLDS = 5
+KEY = ("group", "variant", "network", "seed", "fold")
+SCORES = ("valid_dice", "test_dice", "test_dice_dataset")
+Row = dict[str, Any]
+
+
+class Run(NamedTuple):
+    """One training. `fold` is one of FOLDS of trainval to validate on, with no test; empty is the course's split."""
+
+    group: str
+    variant: str
+    network: params.NetworkName
+    seed: int
+    fold: int | str
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(str(part) for part in self[:5])
+
+    @property
+    def folder(self) -> str:
+        return "-".join(part for part in self.key if part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="+", choices=list(experiments()), help="what to run, in this order")
+    parser.add_argument("--data", required=True, help="what data.source may be")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench")
+    parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    todo = [run for group in args.groups for run in runs(group)]
+    for side in sorted({run.values["data"]["image_size"] for run in todo}):
+        cache(args.work, side, args.data)
+    lock = threading.Lock()
+    with ThreadPoolExecutor(args.workers) as pool:
+        list(pool.map(lambda run: one(run, args.work, lock), todo))
+
+
+def experiments() -> dict[str, Any]:
+    return yaml.safe_load(EXPERIMENTS.read_text(encoding="utf-8"))
+
+
+def runs(group: str) -> Iterator[Run]:
+    """Seed by seed, so that a group that is cut short has every variant once."""
+    plan = experiments()[group]
+    for seed in plan["seeds"]:
+        for fold in plan.get("folds", [""]):
+            for variant, own in plan["variants"].items():
+                for network in own.get("networks", plan["networks"]):
+                    if seed in own.get("seeds", plan["seeds"]):
+                        yield Run(group, variant, network, seed, fold, chosen(plan, own, seed))
+
+
+def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """params.yaml, under the recipe, under the group's common conditions, under the variant's own changes."""
+    values = params.read(ROOT / "params.yaml")
+    recipe = params.read(ROOT / f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
+    for overlay in (recipe, plan["common"], own.get("params", {}), {"seed": seed}):
+        values = params.overlaid(values, overlay)
+    params.check(values, str(EXPERIMENTS))
+    return values
+
+
+def stage(folder: Path, *words: str) -> None:
+    """A script of the pipeline in a folder of its own; what it says goes to its log."""
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        subprocess.run(
+            [sys.executable, ROOT / "src" / words[0], *words[1:]], cwd=folder, stdout=log, stderr=log, check=True
+        )
+
+
+def cache(work: Path, side: int, source: str) -> None:
+    """Cached tensors of one size."""
+    folder = work / f"cache-{side}"
+    if (folder / "dataset/cache/test.npy").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    place = source if "://" in source else str(Path(source).resolve())
+    values = params.overlaid(params.read(ROOT / "params.yaml"), {"data": {"source": place, "image_size": side}})
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    for script in ("download.py", "preprocess.py"):
+        stage(folder, script)
+
+
+def of_fold(whole: Path, target: Path, fold: int) -> None:
+    """Every FOLDS-th photograph of trainval validates, the others train."""
+    pixels = np.concatenate([np.load(whole / f"{split}.npy") for split in ("valid", "train")])
+    held = np.arange(len(pixels)) % FOLDS == fold
+    target.mkdir(parents=True)
+    for split, rows in (("train", ~held), ("valid", held)):
+        with replacing(target / f"{split}.npy") as part, part.open("wb") as file:
+            np.save(file, pixels[rows])
+
+
+def one(run: Run, work: Path, lock: threading.Lock) -> None:
+    if run.key in {tuple(row[name] for name in KEY) for row in rows()}:
+        return
+    folder, whole = work / run.folder, work / f"cache-{run.values['data']['image_size']}/dataset/cache"
+    if not (folder / "dataset/cache").exists():
+        if run.fold == "":
+            (folder / "dataset").mkdir(parents=True)
+            (folder / "dataset/cache").symlink_to(whole.resolve())
+        else:
+            of_fold(whole, folder / "dataset/cache", int(run.fold))
+    (folder / "params.yaml").write_text(yaml.safe_dump(run.values), encoding="utf-8")
+    if not (folder / f"metrics/{run.network}.json").exists():
+        stage(folder, "train.py", "--model", run.network)
+    row = measured(run, folder)
+    with lock:
+        write_csv(RESULTS, in_order([*rows(), row]))
+    print(f"{run.folder}: validation Dice {row['valid_dice']:.4f}, test Dice {row['test_dice'] or '-'}", flush=True)
+
+
+def measured(run: Run, folder: Path) -> Row:
+    settings = params.check(run.values, "run")
+    trained = yaml.safe_load((folder / f"metrics/{run.network}.json").read_text(encoding="utf-8"))
+    with (folder / f"plots/history_{run.network}.csv").open(encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    losses = [float(epoch["valid_loss"]) for epoch in history]
+    found = trained["environment"]
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    row: Row = dict(zip(KEY, run.key, strict=True))
+    row |= {
+        "photographs": len(SimpleOxfordPetDataset(folder / "dataset/cache", "train")),
+        "image_size": settings.data.image_size,
+        "width": settings.network(run.network).config.width,
+        "parameters": trained["parameters"],
+        "precision": settings.network(run.network).train.precision,
+        "epochs": trained["epochs"],
+        "best_epoch": trained["best_epoch"],
+        "hardware": f"{found['device']} {found['cpu']}" if found["device"] == "CPU" else found["device"],
+        "threads": found["threads"],
+        "torch": found["torch"],
+        "seconds": round(sum(float(seconds) for seconds in re.findall(r" ([\d.]+) s, \d+ images/s", log))),
+        "train_loss": float(history[-1]["train_loss"]),
+        "valid_loss": min(losses),
+        "valid_loss_epoch": losses.index(min(losses)) + 1,
+    }
+    return row | scored(run, folder, settings)
+
+
+def scored(run: Run, folder: Path, settings: params.Params) -> Row:
+    """Dice as the recipe predicts, and for each kind of test-time augmentation with the best threshold of its own."""
+    weights = checkpoint.load(folder / f"saved_models/{run.network}.pth")
+    splits = {name: SimpleOxfordPetDataset(folder / "dataset/cache", name).tensor() for name in splits_of(run)}
+    own, fixed = settings.evaluate.tta, settings.evaluate.threshold
+    row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
+    for tta in SCALES:
+        predictor = Predictor(weights, tta, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        curve = threshold_curves(alone(predictor), splits["valid"], lambda _: None)[0]
+        best = best_threshold(curve)
+        for name, pixels in splits.items():
+            row[f"{name}_{tta}"] = float(dice(counts(predictor, best, pixels)).mean())
+        if tta == own:
+            row["threshold"] = threshold = best if fixed == "auto" else fixed
+            for name, pixels in splits.items():
+                found = counts(predictor, threshold, pixels)
+                row[f"{name}_dice"] = float(dice(found).mean())
+                if name == "test":
+                    row["test_dice_dataset"] = float(dice(found.sum(0)))
+    return row | {f"test_{tta}": row.get(f"test_{tta}", "") for tta in SCALES}
+
+
+def alone(predictor: Predictor) -> Methods:
+    """One network as the only method."""
+    return lambda images: predictor(images).unsqueeze(1)
+
+
+def splits_of(run: Run) -> tuple[str, ...]:
+    return ("valid", "test") if run.fold == "" else ("valid",)
+
+
+def counts(predictor: Predictor, threshold: float, pixels: torch.Tensor) -> torch.Tensor:
+    found = [
+        confusion(predictor(batch[..., :3]).cpu() >= threshold, batch[..., 3] != BACKGROUND)
+        for batch in batches(pixels)
+    ]
+    return torch.cat(found)
+
+
+def rows() -> list[Row]:
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def in_order(found: list[Row]) -> list[Row]:
+    """As experiments.yaml has them; rows of what is no longer there go."""
+    place = {run.key: number for number, run in enumerate(run for group in experiments() for run in runs(group))}
+    known = [row for row in found if tuple(row[name] for name in KEY) in place]
+    return sorted(known, key=lambda row: place[tuple(row[name] for name in KEY)])
+
+
+if __name__ == "__main__":
+    main()
