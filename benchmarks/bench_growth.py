@@ -6,6 +6,7 @@ import contextlib
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -73,7 +74,7 @@ def middles(rounds: Sequence[Sequence[float]]) -> str:
 
 
 def prepared(place: Place, stage: str, times: int) -> Path:
-    dataset = grown(place.folder / f"{stage}-{times}", place.dataset, times * ONCE[stage])
+    dataset = grown(Path(tempfile.mkdtemp(dir=place.folder)), place.dataset, times * ONCE[stage])
     folder = place.workplace(dataset, **SMALL)
     with contextlib.chdir(folder):
         if stage != "preprocess":
