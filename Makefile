@@ -18,7 +18,7 @@ test: .venv/ready-dev lint  ## lint, then every test
 	python -m pytest -m "not torture"
 
 torture: .venv/ready-dev  ## what may go wrong, with the long tests; writes docs/reliability.md
-	python -m pytest -m fault --reliability docs/reliability.md
+	python -m pytest -m "fault or torture" --reliability docs/reliability.md
 
 verify: .venv/ready  ## retrain from nothing in a temporary clone and compare every output with the committed ones
 	python src/verify.py

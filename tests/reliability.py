@@ -2,7 +2,7 @@
 
     @fault("Disk", "full while weights are written", "one line that names the file; the old weights stay")
 
-`pytest -m fault --reliability docs/reliability.md` runs them all, long ones too, and writes the table from the outcome.
+`make torture` runs them all, long ones too, and writes the table from the outcome.
 """
 
 from __future__ import annotations

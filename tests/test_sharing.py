@@ -19,7 +19,7 @@ RESULTS = ("dataset", "saved_models", "metrics", "plots")
 
 Machine = Callable[[str], Path]
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.torture]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,6 @@ def wait(done: Callable[[], bool]) -> None:
         time.sleep(1)
 
 
-@pytest.mark.torture
 @fault(
     "Concurrency", "two workers take a queue of seeds", "each ends as it would alone; the working folder is as before"
 )
