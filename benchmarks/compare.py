@@ -15,10 +15,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,17 +37,22 @@ from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
 FOLDS = 5
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KEY = ("group", "variant", "network", "seed", "fold")
 SCORES = ("valid_dice", "test_dice", "test_dice_dataset")
 Row = dict[str, Any]
+Predict = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Run(NamedTuple):
-    """One training. `fold` is one of FOLDS of trainval to validate on, with no test; empty is the course's split."""
+    """One training, or a variant's two networks as an ensemble.
+
+    `fold` is one of FOLDS of trainval to validate on, with no test; empty is the course's split.
+    """
 
     group: str
     variant: str
-    network: params.NetworkName
+    network: params.NetworkName | Literal["ensemble"]
     seed: int
     fold: int | str
     values: dict[str, Any]
@@ -74,7 +79,11 @@ def main() -> None:
         cache(args.work, side, args.data)
     lock = threading.Lock()
     with ThreadPoolExecutor(args.workers) as pool:
-        list(pool.map(lambda run: one(run, args.work, lock), todo))
+        for done in [pool.submit(one, run, args.work, lock) for run in trainings(todo)]:
+            done.result()
+    for run in todo:
+        if run.network == "ensemble":
+            keep(run, args.work, lock)
 
 
 def experiments() -> dict[str, Any]:
@@ -87,7 +96,8 @@ def runs(group: str) -> Iterator[Run]:
     for seed in plan["seeds"]:
         for fold in plan.get("folds", [""]):
             for variant, own in plan["variants"].items():
-                for network in own.get("networks", plan["networks"]):
+                networks = own.get("networks", plan["networks"])
+                for network in [*networks, "ensemble"] if len(networks) > 1 else networks:
                     if seed in own.get("seeds", plan["seeds"]):
                         yield Run(group, variant, network, seed, fold, chosen(plan, own, seed))
 
@@ -133,6 +143,10 @@ def of_fold(whole: Path, target: Path, fold: int) -> None:
             np.save(file, pixels[rows])
 
 
+def trainings(todo: Iterable[Run]) -> list[Run]:
+    return [run for run in todo if run.network != "ensemble"]
+
+
 def one(run: Run, work: Path, lock: threading.Lock) -> None:
     if run.key in {tuple(row[name] for name in KEY) for row in rows()}:
         return
@@ -146,75 +160,95 @@ def one(run: Run, work: Path, lock: threading.Lock) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(run.values), encoding="utf-8")
     if not (folder / f"metrics/{run.network}.json").exists():
         stage(folder, "train.py", "--model", run.network)
-    row = measured(run, folder)
+    keep(run, work, lock)
+
+
+def keep(run: Run, work: Path, lock: threading.Lock) -> None:
+    """The row of what is trained; an ensemble whose networks are no longer in the folder gets none."""
+    members = [run._replace(network=name) for name in params.SHAPES] if run.network == "ensemble" else [run]
+    if not all((work / member.folder / f"saved_models/{member.network}.pth").exists() for member in members):
+        return
+    row = together([trained(member, work / member.folder) for member in members])
+    row |= dict(zip(KEY, run.key, strict=True)) | scored(members, work, params.check(run.values, "run"))
     with lock:
-        write_csv(RESULTS, in_order([*rows(), row]))
+        write_csv(RESULTS, in_order([*(row for row in rows() if tuple(row[name] for name in KEY) != run.key), row]))
     print(f"{run.folder}: validation Dice {row['valid_dice']:.4f}, test Dice {row['test_dice'] or '-'}", flush=True)
 
 
-def measured(run: Run, folder: Path) -> Row:
-    settings = params.check(run.values, "run")
-    trained = yaml.safe_load((folder / f"metrics/{run.network}.json").read_text(encoding="utf-8"))
+def together(parts: Sequence[Row]) -> Row:
+    """A row of several networks: their parameters and seconds added, what only one of them can have left empty."""
+    if len(parts) == 1:
+        return parts[0]
+    own = dict.fromkeys(("width", "best_epoch", "train_loss", "valid_loss", "valid_loss_epoch"), "")
+    return parts[0] | own | {name: sum(part[name] for part in parts) for name in ("parameters", "seconds")}
+
+
+def trained(run: Run, folder: Path) -> Row:
+    assert run.network != "ensemble"
+    settings = params.check(run.values, "run").network(run.network)
+    found = yaml.safe_load((folder / f"metrics/{run.network}.json").read_text(encoding="utf-8"))
     with (folder / f"plots/history_{run.network}.csv").open(encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     losses = [float(epoch["valid_loss"]) for epoch in history]
-    found = trained["environment"]
+    place = found["environment"]
     log = (folder / "log.txt").read_text(encoding="utf-8")
-    row: Row = dict(zip(KEY, run.key, strict=True))
-    row |= {
+    return dict.fromkeys(KEY, "") | {
         "photographs": len(SimpleOxfordPetDataset(folder / "dataset/cache", "train")),
-        "image_size": settings.data.image_size,
-        "width": settings.network(run.network).config.width,
-        "parameters": trained["parameters"],
-        "precision": settings.network(run.network).train.precision,
-        "epochs": trained["epochs"],
-        "best_epoch": trained["best_epoch"],
-        "hardware": f"{found['device']} {found['cpu']}" if found["device"] == "CPU" else found["device"],
-        "threads": found["threads"],
-        "torch": found["torch"],
+        "image_size": run.values["data"]["image_size"],
+        "width": settings.config.width,
+        "parameters": found["parameters"],
+        "precision": settings.train.precision,
+        "epochs": found["epochs"],
+        "best_epoch": found["best_epoch"],
+        "hardware": f"{place['device']} {place['cpu']}" if place["device"] == "CPU" else place["device"],
+        "threads": place["threads"],
+        "torch": place["torch"],
         "seconds": round(sum(float(seconds) for seconds in re.findall(r" ([\d.]+) s, \d+ images/s", log))),
         "train_loss": float(history[-1]["train_loss"]),
         "valid_loss": min(losses),
         "valid_loss_epoch": losses.index(min(losses)) + 1,
     }
-    return row | scored(run, folder, settings)
 
 
-def scored(run: Run, folder: Path, settings: params.Params) -> Row:
+def scored(members: Sequence[Run], work: Path, settings: params.Params) -> Row:
     """Dice as the recipe predicts, and for each kind of test-time augmentation with the best threshold of its own."""
-    weights = checkpoint.load(folder / f"saved_models/{run.network}.pth")
-    splits = {name: SimpleOxfordPetDataset(folder / "dataset/cache", name).tensor() for name in splits_of(run)}
+    weights = [checkpoint.load(work / run.folder / f"saved_models/{run.network}.pth") for run in members]
+    cached = work / members[0].folder / "dataset/cache"
+    splits = {name: SimpleOxfordPetDataset(cached, name).tensor() for name in splits_of(members[0])}
     own, fixed = settings.evaluate.tta, settings.evaluate.threshold
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
     for tta in SCALES:
-        predictor = Predictor(weights, tta, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        curve = threshold_curves(alone(predictor), splits["valid"], lambda _: None)[0]
+        predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
+        curve = threshold_curves(alone(predict), splits["valid"], lambda _: None)[0]
         best = best_threshold(curve)
         for name, pixels in splits.items():
-            row[f"{name}_{tta}"] = float(dice(counts(predictor, best, pixels)).mean())
+            row[f"{name}_{tta}"] = float(dice(counts(predict, best, pixels)).mean())
         if tta == own:
             row["threshold"] = threshold = best if fixed == "auto" else fixed
             for name, pixels in splits.items():
-                found = counts(predictor, threshold, pixels)
+                found = counts(predict, threshold, pixels)
                 row[f"{name}_dice"] = float(dice(found).mean())
                 if name == "test":
                     row["test_dice_dataset"] = float(dice(found.sum(0)))
     return row | {f"test_{tta}": row.get(f"test_{tta}", "") for tta in SCALES}
 
 
-def alone(predictor: Predictor) -> Methods:
-    """One network as the only method."""
-    return lambda images: predictor(images).unsqueeze(1)
+def mean_of(predictors: Sequence[Predictor]) -> Predict:
+    return lambda images: torch.stack([predict(images) for predict in predictors]).mean(0)
+
+
+def alone(predict: Predict) -> Methods:
+    """As the only method."""
+    return lambda images: predict(images).unsqueeze(1)
 
 
 def splits_of(run: Run) -> tuple[str, ...]:
     return ("valid", "test") if run.fold == "" else ("valid",)
 
 
-def counts(predictor: Predictor, threshold: float, pixels: torch.Tensor) -> torch.Tensor:
+def counts(predict: Predict, threshold: float, pixels: torch.Tensor) -> torch.Tensor:
     found = [
-        confusion(predictor(batch[..., :3]).cpu() >= threshold, batch[..., 3] != BACKGROUND)
-        for batch in batches(pixels)
+        confusion(predict(batch[..., :3]).cpu() >= threshold, batch[..., 3] != BACKGROUND) for batch in batches(pixels)
     ]
     return torch.cat(found)
 

@@ -19,7 +19,7 @@ from compare import KEY, Row, Run, experiments, rows, runs
 from utils import write_bytes
 
 RESULTS = ROOT / "docs/results.md"
-TITLES = {"unet": "UNet", "resnet34_unet": "ResNet34-UNet"}
+TITLES = {"unet": "UNet", "resnet34_unet": "ResNet34-UNet", "ensemble": "both together"}
 HEAD = """# Results on real photographs
 
 Made by `python benchmarks/results_page.py` from [results.csv](results.csv), a row for each run, which

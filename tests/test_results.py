@@ -23,10 +23,10 @@ def test_every_run_of_the_plan_has_valid_parameters_and_a_name_of_its_own(group:
         assert settings.data.image_size == compare.experiments()[group]["common"]["data"]["image_size"]
 
 
-def test_variants_of_a_group_have_the_same_budget() -> None:
-    for group in compare.experiments():
-        epochs = {params.check(run.values, group).network(run.network).train.epochs for run in compare.runs(group)}
-        assert len(epochs) == 1
+@pytest.mark.parametrize("group", ["small", "medium", "large"])
+def test_recipes_are_compared_at_the_same_budget(group: str) -> None:
+    settings = [params.check(run.values, group) for run in compare.runs(group)]
+    assert len({values.network(name).train.epochs for values in settings for name in params.SHAPES}) == 1
 
 
 def test_the_page_is_made_from_the_rows() -> None:
@@ -42,7 +42,10 @@ def test_mean_and_range_over_seeds() -> None:
 
 def test_what_was_not_run_is_named_once() -> None:
     some = [run for run in compare.runs("small") if run.variant == "oxford"]
-    assert results.listed(some) == "oxford, UNet, seeds 1 2 3; oxford, ResNet34-UNet, seeds 1 2 3"
+    assert (
+        results.listed(some)
+        == "oxford, UNet, seeds 1 2 3; oxford, ResNet34-UNet, seeds 1 2 3; oxford, both together, seeds 1 2 3"
+    )
 
 
 def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
