@@ -1,4 +1,4 @@
-"""Writes docs/results.md from docs/results.csv, benchmarks/experiments.yaml and the recipes.
+"""Writes docs/results.md and its charts from docs/results.csv, benchmarks/experiments.yaml and the recipes.
 
 python benchmarks/results_page.py
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 import params
 from compare import KEY, Row, Run, experiments, rows, runs
+from pictures import LOOKS, chart, key, legend, png
+from predict import SCALES
 from utils import write_bytes
 
-RESULTS = ROOT / "docs/results.md"
-TITLES = {"unet": "UNet", "resnet34_unet": "ResNet34-UNet", "ensemble": "both together"}
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results.md"
+OURS = "oxford"
 HEAD = """# Results on real photographs
 
 Made by `python benchmarks/results_page.py` from [results.csv](results.csv), a row for each run, which
@@ -27,53 +30,134 @@ Made by `python benchmarks/results_page.py` from [results.csv](results.csv), a r
 [experiments.yaml](../benchmarks/experiments.yaml). Dice is the mean over photographs, pooled Dice counts all pixels
 together first; both include what the recipe brings, threshold and test-time augmentation too. The best epoch on
 validation is kept; the test photographs choose nothing. Where there are several seeds, the mean stands first and the
-lowest and highest behind it. A line is here only if it was run.
+lowest and highest behind it. The lowest validation loss, and the epoch that had it, can be compared only between
+recipes with the same loss. A line is here only if it was run. [report.md](report.md) says what follows from it.
 """
-COLUMNS = ("variant", "network", "runs", "validation Dice", "test Dice", "pooled test Dice", "epochs", "minutes a run")
+COLUMNS = (
+    "variant",
+    "network",
+    "runs",
+    "validation Dice",
+    "test Dice",
+    "pooled test Dice",
+    "best epoch",
+    "lowest validation loss",
+    "epochs",
+    "minutes a run",
+)
 
 
 def main() -> None:
     write_bytes(RESULTS, document().encode())
+    for group in experiments():
+        if found := tested(of_group(group)):
+            write_bytes(DOCS / picture(group), drawn(found))
 
 
 def document() -> str:
-    measured = {tuple(row[name] for name in KEY): row for row in rows()}
+    measured = by_key()
     parts = [HEAD]
     for group, plan in experiments().items():
-        of_group = list(runs(group))
         parts.append(f"## {plan['title']}\n\n{' '.join(plan['about'].split())}\n")
-        done = [run for run in of_group if run.key in measured]
-        if done:
-            found = [measured[run.key] for run in done]
+        if found := of_group(group):
             parts.append(conditions(found) + "\n")
-            parts.append(table(COLUMNS, lines(done, found)))
-        if missing := [run for run in of_group if run.key not in measured]:
+            parts.append(table(COLUMNS, lines(found)))
+            parts.append("Mean Dice with each test-time augmentation, at the threshold that suits it on validation:\n")
+            parts.append(table(("variant", "network", "split", *SCALES), augmentations(found)))
+        if found := tested(found):
+            parts.append(f"![Test Dice of every run]({picture(group)})\n")
+            parts.append("".join(f"{lead}\n" for lead in leads(found)))
+        if missing := [run for run in runs(group) if run.key not in measured]:
             parts.append(f"Not run: {listed(missing)}.\n")
     parts.append("## What the authors reported\n\nOn the full dataset, each by their own measure.\n")
     parts.append(table(("recipe", "reported"), reported()))
     return "\n".join(parts)
 
 
-def lines(done: Sequence[Run], found: Sequence[Row]) -> Iterator[list[str]]:
-    """A line for each variant and network, over its seeds and folds."""
-    for variant, network in dict.fromkeys((run.variant, run.network) for run in done):
-        own = [row for row in found if (row["variant"], row["network"]) == (variant, network)]
+def by_key() -> dict[tuple[str, ...], Row]:
+    return {tuple(row[name] for name in KEY): row for row in rows()}
+
+
+def of_group(group: str) -> list[Row]:
+    measured = by_key()
+    return [measured[run.key] for run in runs(group) if run.key in measured]
+
+
+def tested(found: Sequence[Row]) -> list[Row]:
+    return [row for row in found if row["test_dice"]]
+
+
+def together(found: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """Variant, network, and their rows over seeds and folds."""
+    for variant, network in dict.fromkeys((row["variant"], row["network"]) for row in found):
+        yield variant, network, [row for row in found if (row["variant"], row["network"]) == (variant, network)]
+
+
+def lines(found: Sequence[Row]) -> Iterator[list[str]]:
+    for variant, network, own in together(found):
         scores = [spread(own, name) for name in ("valid_dice", "test_dice", "test_dice_dataset")]
-        minutes = statistics.mean(float(row["seconds"]) for row in own) / 60
-        yield [variant, TITLES[network], str(len(own)), *scores, own[0]["epochs"], f"{minutes:.0f}"]
+        best = ", ".join(row["best_epoch"] or "-" for row in own)
+        losses = [f"{spread([row], 'valid_loss')} ({row['valid_loss_epoch']})" for row in own if row["valid_loss"]]
+        minutes = f"{mean(own, 'seconds') / 60:.0f}"
+        ends = [best, ", ".join(losses) or "-", own[0]["epochs"], minutes]
+        yield [variant, LOOKS[network].title, str(len(own)), *scores, *ends]
+
+
+def augmentations(found: Sequence[Row]) -> Iterator[list[str]]:
+    for variant, network, own in together(found):
+        for split in ("valid", "test") if tested(own) else ("valid",):
+            yield [variant, LOOKS[network].title, split, *(f"{mean(own, f'{split}_{tta}'):.3f}" for tta in SCALES)]
+
+
+def leads(found: Sequence[Row]) -> Iterator[str]:
+    """Ours against the best of the others, which validation names."""
+    for network in dict.fromkeys(row["network"] for row in found):
+        own = {variant: part for variant, name, part in together(found) if name == network}
+        if OURS in own and len(own) > 1:
+            best = max((name for name in own if name != OURS), key=lambda name: mean(own[name], "valid_dice"))
+            ours, theirs = (mean(own[name], "test_dice") for name in (OURS, best))
+            yield (
+                f"{LOOKS[network].title}: {OURS} has {100 * (ours - theirs):+.1f} points of test Dice over {best}, the "
+                f"best of the others on validation ({ours:.3f} and {theirs:.3f}, {len(own[OURS])} and "
+                f"{len(own[best])} runs).\n"
+            )
+
+
+def mean(own: Iterable[Row], name: str) -> float:
+    return statistics.mean(float(row[name]) for row in own)
 
 
 def spread(own: Sequence[Row], name: str) -> str:
     values = [float(row[name]) for row in own if row[name]]
     if not values:
         return "-"
-    mean = f"{statistics.mean(values):.3f}"
-    return f"{mean} ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else mean
+    middle = f"{statistics.mean(values):.3f}"
+    return f"{middle} ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else middle
+
+
+def picture(group: str) -> str:
+    return f"results_{group}.png"
+
+
+def drawn(found: Sequence[Row]) -> bytes:
+    """Every run a mark: its test Dice, by variant."""
+    variants = list(dict.fromkeys(row["variant"] for row in found))
+    networks = [name for name in LOOKS if any(row["network"] == name for row in found)]
+    figure, axes = chart("test Dice", "", 1.2 + 0.45 * len(variants))
+    for shift, name in enumerate(networks):
+        own = [row for row in found if row["network"] == name]
+        heights = [variants.index(row["variant"]) + 0.22 * (shift - (len(networks) - 1) / 2) for row in own]
+        look = LOOKS[name]
+        axes.plot([float(row["test_dice"]) for row in own], heights, look.marker, color=look.colour)
+    axes.set_yticks(range(len(variants)), variants)
+    axes.set_ylim(len(variants) - 0.5, -0.5)
+    legend(figure, "Test Dice of every run", [key(LOOKS[name], LOOKS[name].title) for name in networks], 3)
+    return png(figure)
 
 
 def conditions(found: Sequence[Row]) -> str:
     def all_of(name: str) -> str:
-        return " or ".join(dict.fromkeys(row[name] for row in found))
+        return " or ".join(dict.fromkeys(row[name] for row in found if row[name]))
 
     return (
         f"{all_of('photographs')} photographs to learn from, {all_of('image_size')} px, width {all_of('width')}, "
@@ -87,7 +171,7 @@ def listed(missing: Sequence[Run]) -> str:
     for run in missing:
         lacking.setdefault((run.variant, run.network), []).append(run.seed)
     return "; ".join(
-        f"{variant}, {TITLES[network]}, {'seed' if len(seeds) == 1 else 'seeds'} {' '.join(map(str, seeds))}"
+        f"{variant}, {LOOKS[network].title}, {'seed' if len(seeds) == 1 else 'seeds'} {' '.join(map(str, seeds))}"
         for (variant, network), seeds in lacking.items()
     )
 

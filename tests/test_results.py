@@ -44,7 +44,7 @@ def test_what_was_not_run_is_named_once() -> None:
     some = [run for run in compare.runs("small") if run.variant == "oxford"]
     assert (
         results.listed(some)
-        == "oxford, UNet, seeds 1 2 3; oxford, ResNet34-UNet, seeds 1 2 3; oxford, both together, seeds 1 2 3"
+        == "oxford, UNet, seeds 1 2 3; oxford, ResNet34-UNet, seeds 1 2 3; oxford, Ensemble, seeds 1 2 3"
     )
 
 
