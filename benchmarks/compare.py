@@ -82,7 +82,7 @@ def main() -> None:
         for done in [pool.submit(one, run, args.work, lock) for run in trainings(todo)]:
             done.result()
     for run in todo:
-        if run.network == "ensemble":
+        if run.network == "ensemble" and run.key not in measured():
             keep(run, args.work, lock)
 
 
@@ -148,7 +148,7 @@ def trainings(todo: Iterable[Run]) -> list[Run]:
 
 
 def one(run: Run, work: Path, lock: threading.Lock) -> None:
-    if run.key in {tuple(row[name] for name in KEY) for row in rows()}:
+    if run.key in measured():
         return
     folder, whole = work / run.folder, work / f"cache-{run.values['data']['image_size']}/dataset/cache"
     if not (folder / "dataset/cache").exists():
@@ -171,7 +171,7 @@ def keep(run: Run, work: Path, lock: threading.Lock) -> None:
     row = together([trained(member, work / member.folder) for member in members])
     row |= dict(zip(KEY, run.key, strict=True)) | scored(members, work, params.check(run.values, "run"))
     with lock:
-        write_csv(RESULTS, in_order([*(row for row in rows() if tuple(row[name] for name in KEY) != run.key), row]))
+        write_csv(RESULTS, in_order([*rows(), row]))
     print(f"{run.folder}: validation Dice {row['valid_dice']:.4f}, test Dice {row['test_dice'] or '-'}", flush=True)
 
 
@@ -258,6 +258,10 @@ def rows() -> list[Row]:
         return []
     with RESULTS.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def measured() -> dict[tuple[str, ...], Row]:
+    return {tuple(row[name] for name in KEY): row for row in rows()}
 
 
 def in_order(found: list[Row]) -> list[Row]:

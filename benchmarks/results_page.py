@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 import params
-from compare import KEY, Row, Run, experiments, rows, runs
+from compare import Row, Run, experiments, measured, runs
 from pictures import LOOKS, chart, key, legend, png
 from predict import SCALES
 from utils import write_bytes
@@ -55,8 +55,7 @@ def main() -> None:
 
 
 def document() -> str:
-    measured = by_key()
-    parts = [HEAD]
+    parts, known = [HEAD], measured()
     for group, plan in experiments().items():
         parts.append(f"## {plan['title']}\n\n{' '.join(plan['about'].split())}\n")
         if found := of_group(group):
@@ -67,20 +66,16 @@ def document() -> str:
         if found := tested(found):
             parts.append(f"![Test Dice of every run]({picture(group)})\n")
             parts.append("".join(f"{lead}\n" for lead in leads(found)))
-        if missing := [run for run in runs(group) if run.key not in measured]:
+        if missing := [run for run in runs(group) if run.key not in known]:
             parts.append(f"Not run: {listed(missing)}.\n")
     parts.append("## What the authors reported\n\nOn the full dataset, each by their own measure.\n")
     parts.append(table(("recipe", "reported"), reported()))
     return "\n".join(parts)
 
 
-def by_key() -> dict[tuple[str, ...], Row]:
-    return {tuple(row[name] for name in KEY): row for row in rows()}
-
-
 def of_group(group: str) -> list[Row]:
-    measured = by_key()
-    return [measured[run.key] for run in runs(group) if run.key in measured]
+    known = measured()
+    return [known[run.key] for run in runs(group) if run.key in known]
 
 
 def tested(found: Sequence[Row]) -> list[Row]:

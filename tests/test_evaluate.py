@@ -235,8 +235,8 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path) -> None:
     found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), [0.5], split)
     assert found.counts.shape == (1000, 1, 4)
     assert found.boundary_f1.eq(1).all()
-    assert 1 < pixels.longest <= scores.BATCH
     assert evaluate.mean_mask(pixels).eq(0).all()
+    assert 1 < pixels.longest <= scores.BATCH
 
 
 @pytest.mark.usefixtures("project")
