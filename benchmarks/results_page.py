@@ -61,13 +61,16 @@ def document() -> str:
         if found := of_group(group):
             parts.append(conditions(found) + "\n")
             parts.append(table(COLUMNS, lines(found)))
+            if reference := plan.get("against"):
+                parts.append(f"Points of validation Dice more or less than `{reference}`, on the same seed and fold:\n")
+                parts.append(table(("variant", "network", "pairs", "points"), differences(found, reference)))
             parts.append("Mean Dice with each test-time augmentation, at the threshold that suits it on validation:\n")
             parts.append(table(("variant", "network", "split", *SCALES), augmentations(found)))
         if found := tested(found):
             parts.append(f"![Test Dice of every run]({picture(group)})\n")
             parts.append("".join(f"{lead}\n" for lead in leads(found)))
         if missing := [run for run in runs(group) if run.key not in known]:
-            parts.append(f"Not run: {listed(missing)}.\n")
+            parts.append(f"Not run. {listed(missing)}.\n")
     parts.append("## What the authors reported\n\nOn the full dataset, each by their own measure.\n")
     parts.append(table(("recipe", "reported"), reported()))
     return "\n".join(parts)
@@ -98,6 +101,18 @@ def lines(found: Sequence[Row]) -> Iterator[list[str]]:
         yield [variant, LOOKS[network].title, str(len(own)), *scores, *ends]
 
 
+def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
+    """Each variant against the reference in pairs that share everything else; chance that both share goes out."""
+    for variant, network, own in together(found):
+        base = {
+            (row["seed"], row["fold"]): row for row in found if (row["variant"], row["network"]) == (reference, network)
+        }
+        pairs = [(row, base[place]) for row in own if (place := (row["seed"], row["fold"])) in base]
+        if pairs and variant != reference:
+            points = [100 * (float(one["valid_dice"]) - float(other["valid_dice"])) for one, other in pairs]
+            yield [variant, LOOKS[network].title, str(len(pairs)), ranged(points, "+.1f")]
+
+
 def augmentations(found: Sequence[Row]) -> Iterator[list[str]]:
     for variant, network, own in together(found):
         for split in ("valid", "test") if tested(own) else ("valid",):
@@ -124,10 +139,13 @@ def mean(own: Iterable[Row], name: str) -> float:
 
 def spread(own: Sequence[Row], name: str) -> str:
     values = [float(row[name]) for row in own if row[name]]
-    if not values:
-        return "-"
-    middle = f"{statistics.mean(values):.3f}"
-    return f"{middle} ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else middle
+    return ranged(values, ".3f") if values else "-"
+
+
+def ranged(values: Sequence[float], form: str) -> str:
+    """The mean; of several, the lowest and the highest too."""
+    middle = f"{statistics.mean(values):{form}}"
+    return f"{middle} ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else middle
 
 
 def picture(group: str) -> str:
@@ -161,14 +179,15 @@ def conditions(found: Sequence[Row]) -> str:
 
 
 def listed(missing: Sequence[Run]) -> str:
-    """Each variant once, with what is lacking of it."""
-    lacking: dict[tuple[str, str], list[int]] = {}
+    """What lacks the same seeds and folds stands together."""
+    places: dict[str, list[str]] = {}
     for run in missing:
-        lacking.setdefault((run.variant, run.network), []).append(run.seed)
-    return "; ".join(
-        f"{variant}, {LOOKS[network].title}, {'seed' if len(seeds) == 1 else 'seeds'} {' '.join(map(str, seeds))}"
-        for (variant, network), seeds in lacking.items()
-    )
+        place = f"seed {run.seed}" if run.fold == "" else f"seed {run.seed} of fold {run.fold}"
+        places.setdefault(f"{run.variant} ({LOOKS[run.network].title})", []).append(place)
+    names: dict[str, list[str]] = {}
+    for name, own in places.items():
+        names.setdefault(" and ".join(own), []).append(name)
+    return ". ".join(f"With {place}: {', '.join(own)}" for place, own in names.items())
 
 
 def reported() -> Iterator[list[str]]:

@@ -42,10 +42,19 @@ def test_mean_and_range_over_seeds() -> None:
 
 def test_what_was_not_run_is_named_once() -> None:
     some = [run for run in compare.runs("small") if run.variant == "oxford"]
-    assert (
-        results.listed(some)
-        == "oxford, UNet, seeds 1 2 3; oxford, ResNet34-UNet, seeds 1 2 3; oxford, Ensemble, seeds 1 2 3"
+    assert results.listed(some[:5]) == (
+        "With seed 1 and seed 2: oxford (UNet), oxford (ResNet34-UNet). With seed 1: oxford (Ensemble)"
     )
+    assert results.listed([some[0]._replace(fold=2)]) == "With seed 1 of fold 2: oxford (UNet)"
+
+
+def test_variants_are_compared_where_seed_and_fold_are_the_same() -> None:
+    names = ("variant", "fold", "valid_dice")
+    found = [dict(zip(names, row, strict=True)) | {"network": "unet", "seed": "1"} for row in (
+        ("whole", "0", "0.80"), ("without", "0", "0.78"), ("whole", "1", "0.90"), ("without", "1", "0.87"),
+        ("without", "2", "0.10"), ("other", "2", "0.50"),
+    )]  # fmt: skip
+    assert list(results.differences(found, "whole")) == [["without", "UNet", "2", "-2.5 (-3.0 to -2.0)"]]
 
 
 def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
