@@ -71,10 +71,11 @@ def main() -> None:
     parser.add_argument("groups", nargs="+", choices=list(experiments()), help="what to run, in this order")
     parser.add_argument("--data", required=True, help="what data.source may be")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench")
+    parser.add_argument("--network", choices=list(params.SHAPES), help="only this one, and no ensemble")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    todo = [run for group in args.groups for run in runs(group)]
+    todo = [run for group in args.groups for run in runs(group) if args.network in (None, run.network)]
     for side in sorted({run.values["data"]["image_size"] for run in todo}):
         cache(args.work, side, args.data)
     lock = threading.Lock()

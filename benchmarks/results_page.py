@@ -60,7 +60,7 @@ def document() -> str:
         parts.append(f"## {plan['title']}\n\n{' '.join(plan['about'].split())}\n")
         if found := of_group(group):
             parts.append(conditions(found) + "\n")
-            parts.append(table(COLUMNS, lines(found)))
+            parts.append(table(*filled(COLUMNS, lines(found))))
             if reference := plan.get("against"):
                 parts.append(f"Points of validation Dice more or less than `{reference}`, on the same seed and fold:\n")
                 parts.append(table(("variant", "network", "pairs", "points"), differences(found, reference)))
@@ -197,7 +197,14 @@ def reported() -> Iterator[list[str]]:
             yield [file.stem, recipe["reported"]]
 
 
-def table(head: Sequence[str], body: Iterator[list[str]]) -> str:
+def filled(head: Sequence[str], body: Iterable[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns that say nothing."""
+    columns = [column for column in zip(head, *body, strict=True) if set(column[1:]) != {"-"}]
+    first, *rest = zip(*columns, strict=True)
+    return list(first), [list(row) for row in rest]
+
+
+def table(head: Sequence[str], body: Iterable[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *body]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
