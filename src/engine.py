@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import parallel
 from augment import augmented, draw
+from deep_supervision import SCALES, DeepSupervision
 from inputs import logits, normalised, unit
 from losses import loss_function
 from metrics import confusion, dice
@@ -38,9 +39,12 @@ class Trainer:
         network = parallel.synchronised_norm(network, device)
         self.network: nn.Module = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network) if settings.ema else None
-        wrapped = parallel.wrapped(self.network, device)
+        deep = settings.deep_supervision
+        self.learner = DeepSupervision(self.network).to(device) if deep else self.network
+        self.coarser_weights = [deep**scale for scale in range(1, SCALES + 1)] if deep else []
+        wrapped = parallel.wrapped(self.learner, device)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(wrapped) if settings.compile else wrapped
-        self.optimizer = optimizer(self.network, settings)
+        self.optimizer = optimizer(self.learner, settings)
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.loss = loss_function(settings.loss, settings.dice_weight, settings.border_weight)
         self.history: list[Row] = []
@@ -70,7 +74,7 @@ class Trainer:
         earlier = [row["valid_dice"] for row in self.history]
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, Dice
         losses: list[Tensor] = []
-        self.network.train()
+        self.learner.train()
         for step, rows in enumerate(batches):
             rate = learning_rate(settings, epoch, (step + 1) / len(batches), earlier)
             for group in self.optimizer.param_groups:
@@ -79,12 +83,14 @@ class Trainer:
             here = rows.to(self.device)
             draws = {name: table.index_select(0, here) for name, table in tables.items()}
             images, trimaps = augmented(images, trimaps, settings.augment, draws)
-            scores = self.scores(self.forward, images)
+            scores, *coarser = self.scores(self.forward, images).split(len(images))
             loss = self.loss(scores, trimaps)
+            counts = confusion(scores.detach() > 0, trimaps != BACKGROUND)
+            sums += torch.stack([loss.detach().double() * len(rows), dice(counts).sum()])
+            for mask, weight in zip(coarser, self.coarser_weights, strict=True):
+                loss = loss + weight * self.loss(mask, trimaps)
             self.step(loss, epoch * len(batches) + step)
             losses.append(loss.detach())
-            counts = confusion(scores.detach() > 0, trimaps != BACKGROUND)
-            sums += torch.stack([losses[-1].double() * len(rows), dice(counts).sum()])
             if (step + 1) % CHECKS[self.device.type] == 0 or step + 1 == len(batches):
                 self.stop_unless_finite(losses, epoch, step, rate)
                 losses.clear()
@@ -97,7 +103,7 @@ class Trainer:
         self.scaler.scale(loss).backward()
         if self.settings.clip:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+            nn.utils.clip_grad_norm_(self.learner.parameters(), self.settings.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
@@ -153,7 +159,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         return {
-            "network": self.network.state_dict(),
+            "network": self.learner.state_dict(),
             "average": self.average.state_dict() if self.average else {},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -162,7 +168,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
+        self.learner.load_state_dict(state["network"])
         if self.average:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

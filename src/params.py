@@ -74,6 +74,7 @@ class Train(Section):
     loss: Literal["bce", "ce", "dice", "bce_dice"]
     dice_weight: Share
     border_weight: Annotated[Number, Field(ge=0, le=100)]
+    deep_supervision: Share
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
     lr: Annotated[Positive, Field(le=10)]
     weight_decay: Annotated[NotNegative, Field(le=10)]

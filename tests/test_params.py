@@ -67,6 +67,7 @@ BAD: dict[str, list[Any]] = {
     "train.loss": ["dise", 1, None],
     "train.dice_weight": [-0.1, 1.1, "half", True],
     "train.border_weight": [-1, 101, "x"],
+    "train.deep_supervision": [-0.1, 1.1, "x"],
     "train.optimizer": ["adamW", "lion", 0],
     "train.lr": [0, -1, "fast", 11, float("nan"), float("inf"), True],
     "train.weight_decay": [-1, 11, "x"],

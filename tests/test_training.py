@@ -70,6 +70,7 @@ CHOICES: list[dict[str, Any]] = [
     {"channels_last": False},
     {"shuffle": False},
     {"border_weight": 3},
+    {"deep_supervision": 0.5},
     {"clip": 0},
     {"ema": 0.9},
     {"batch_size": 64},
@@ -149,9 +150,15 @@ def test_resumed_is_as_if_never_interrupted(schedule: str, ema: float, epoch: in
     assert same(run(interrupted(trainer(**choice), epoch, step), 4), whole)
 
 
-@fault("Killed", "a training with other optimizers, or with loss scaling", "resumed, it ends in the same bits")
-@pytest.mark.parametrize("choice", [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"precision": "fp16"}], ids=str)
-def test_resumed_with_other_optimizers_and_loss_scaling(choice: dict[str, Any]) -> None:
+@fault(
+    "Killed", "a training with other optimizers, loss scaling or deep supervision", "resumed, it ends in the same bits"
+)
+@pytest.mark.parametrize(
+    "choice",
+    [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"precision": "fp16"}, {"deep_supervision": 0.5}],
+    ids=str,
+)
+def test_resumed_with_other_choices(choice: dict[str, Any]) -> None:
     assert same(run(interrupted(trainer(**choice), 1, 2), 3), run(trainer(**choice), 3))
 
 

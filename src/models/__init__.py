@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
+from models.parts import EncoderDecoder
 from models.resnet34_unet import ResNet34UNet
 from models.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "resnet34_unet": ResNet34UNet}
+NETWORKS: dict[str, type[EncoderDecoder]] = {"unet": UNet, "resnet34_unet": ResNet34UNet}
 
 
-def build(name: str, in_channels: int, out_channels: int, config: Mapping[str, Any]) -> nn.Module:
+def build(name: str, in_channels: int, out_channels: int, config: Mapping[str, Any]) -> EncoderDecoder:
     return NETWORKS[name](in_channels=in_channels, out_channels=out_channels, **config)

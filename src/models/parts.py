@@ -135,6 +135,7 @@ class Decode(nn.Module):
         affine: bool,
     ) -> None:
         super().__init__()
+        self.channels = outputs
         self.up = Up(inputs, enlarged, upsample)
         self.gate = AttentionGate(enlarged, skip, affine=affine) if attention and skip else None
         self.convs = DoubleConv(enlarged + skip, outputs, padding=padding, affine=affine)
@@ -145,6 +146,20 @@ class Decode(nn.Module):
         if skip is not None:
             x = torch.cat([self.gate(x, skip) if self.gate else skip, x], 1)
         return self.dropout(self.convs(x))
+
+
+class EncoderDecoder(nn.Module):
+    """Logits of the size of the input, from the decoder's last step."""
+
+    decoder: nn.ModuleList
+    head: Conv
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.decoded(image)[-1])[..., : image.shape[-2], : image.shape[-1]]
+
+    def decoded(self, image: Tensor) -> list[Tensor]:
+        """What each step of the decoder gives, the coarsest first, for the image padded as the encoder needs it."""
+        raise NotImplementedError
 
 
 def padded_to(multiple: int, x: Tensor) -> Tensor:

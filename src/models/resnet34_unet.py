@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.parts import Conv, Decode, DoubleConv, initialise, padded_to
+from models.parts import Conv, Decode, DoubleConv, EncoderDecoder, initialise, padded_to
 
 STAGES = (3, 4, 6, 3)  # basic blocks of each stage
 REDUCTION = 32  # of height and width, by the whole encoder
@@ -60,8 +60,8 @@ class ResNet34Encoder(nn.Module):
         return features
 
 
-class ResNet34UNet(nn.Module):
-    """Logits of the size of the input. `width` is the number of channels of the stem.
+class ResNet34UNet(EncoderDecoder):
+    """`width` is the number of channels of the stem.
 
     The decoder meets every scale of the encoder, the stem included; its last step, at full size, has no skip.
     """
@@ -102,9 +102,11 @@ class ResNet34UNet(nn.Module):
         self.head = Conv(decoder[-1], out_channels, bias=True, padding=padding)
         initialise(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def decoded(self, image: Tensor) -> list[Tensor]:
         *skips, x = self.encoder(padded_to(REDUCTION, image))
         x = self.bridge(x)
+        features = []
         for step, skip in zip(self.decoder, [*reversed(skips), None], strict=True):
             x = step(x, skip)
-        return self.head(x)[..., : image.shape[-2], : image.shape[-1]]
+            features.append(x)
+        return features

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.parts import Conv, Decode, DoubleConv, initialise, padded_to
+from models.parts import Conv, Decode, DoubleConv, EncoderDecoder, initialise, padded_to
 
 DEPTH = 4  # times the height and width are halved
 
 
-class UNet(nn.Module):
-    """Logits of the size of the input. `width` is the number of channels at full resolution."""
+class UNet(EncoderDecoder):
+    """`width` is the number of channels at full resolution."""
 
     def __init__(
         self,
@@ -47,12 +47,14 @@ class UNet(nn.Module):
         self.head = Conv(width, out_channels, 1, bias=True)
         initialise(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def decoded(self, image: Tensor) -> list[Tensor]:
         x = self.encoder[0](padded_to(2**DEPTH, image))
         skips = []
         for stage in self.encoder[1:]:
             skips.append(x)
             x = stage(self.pool(x))
+        features = []
         for step in self.decoder:
             x = step(x, skips.pop())
-        return self.head(x)[..., : image.shape[-2], : image.shape[-1]]
+            features.append(x)
+        return features
