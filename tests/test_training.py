@@ -478,7 +478,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 def test_two_processes_repeat_to_the_bit_and_learn_as_well_as_one(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"train": {"epochs": 8, "lr": 0.005, "batch_size": 8}}
+    changes: dict[str, Any] = {"train": {"epochs": 8, "lr": 0.005, "batch_size": 8, "deep_supervision": 0.5}}
     folders = {name: training.workplace(tmp_path / name, 32, 8, **changes) for name in ("one", "two", "again")}
     assert training.run(folders["one"]).returncode == 0
     for name in ("two", "again"):
