@@ -266,7 +266,7 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [["", *map(printable, columns)]]
     for key in keys:
         cells = [values.get(key, "") for values in columns.values()]
-        lines.append([key, *(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells)])
+        lines.append([key, *(f"{rounded(cell):.4f}" if isinstance(cell, float) else str(cell) for cell in cells)])
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]).rstrip()

@@ -28,7 +28,7 @@ from metrics import confusion, dice
 from oxford_pet import foreground
 from predict import Predictor, resized
 from reliability import fault
-from utils import Refusal
+from utils import Refusal, rounded
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("unet", "resnet34_unet")
@@ -124,6 +124,11 @@ def test_the_tables_agree_with_the_metrics() -> None:
             assert float(row[f"{name}_dice"]) == pytest.approx(entry[f"dice_{row['group']}"], abs=1e-5)
         best = max(curve, key=lambda row: float(row[name]))
         assert float(best[name]) == max(float(r[name]) for r in curve if float(r["threshold"]) == entry["threshold"])
+
+
+def test_the_terminal_shows_what_the_metrics_file_rounds_to() -> None:
+    assert rounded(0.9465462) == 0.94655  # 0.9466 to four places, and what it comes from 0.9465
+    assert "0.9466" in evaluate.table({"unet": {"dice": 0.9465462}})
 
 
 def test_predictions_hold_the_sheet_and_the_worst_first(project: Path) -> None:
