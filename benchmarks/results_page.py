@@ -110,7 +110,7 @@ def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
         pairs = [(row, base[place]) for row in own if (place := (row["seed"], row["fold"])) in base]
         if pairs and variant != reference:
             points = [100 * (float(one["valid_dice"]) - float(other["valid_dice"])) for one, other in pairs]
-            yield [variant, LOOKS[network].title, str(len(pairs)), ranged(points, "+.1f")]
+            yield [variant, LOOKS[network].title, str(len(pairs)), ranged(points, "+z.1f")]
 
 
 def augmentations(found: Sequence[Row]) -> Iterator[list[str]]:
