@@ -14,7 +14,7 @@ all: .venv/ready  ## set up, run what is out of date, print the test Dice
 oxford: .venv/ready  ## train both networks at full size on the real dataset (needs a network and a GPU)
 	python src/recipe.py oxford
 
-test: .venv/ready-dev lint  ## lint, then every test
+test: .venv/ready-dev lint  ## lint, then every test but the longest
 	python -m pytest -m "not torture"
 
 torture: .venv/ready-dev  ## what may go wrong, with the long tests; writes docs/reliability.md

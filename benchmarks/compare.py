@@ -3,8 +3,8 @@
 python benchmarks/compare.py --data FOLDER GROUP...     (the dataset's archives, or the folder unpacked)
 
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
-is not run again; one that was interrupted goes on from its last epoch. Everything is made below --work, which holds a
-folder for each run.
+is not run again (take the row out to measure it anew); one that was interrupted goes on from its last epoch. Everything
+is made below --work, which holds a folder for each run.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="+", choices=list(experiments()), help="what to run, in this order")
     parser.add_argument("--data", required=True, help="what data.source may be")
-    parser.add_argument("--work", type=Path, default=ROOT / ".bench")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where the runs are (.bench here)")
     parser.add_argument("--network", choices=list(params.SHAPES), help="only this one, and no ensemble")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     args = parser.parse_args()
@@ -124,11 +124,13 @@ def stage(folder: Path, *words: str) -> None:
 def cache(work: Path, side: int, source: str) -> None:
     """Cached tensors of one size."""
     folder = work / f"cache-{side}"
-    if (folder / "dataset/cache/test.npy").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
     place = source if "://" in source else str(Path(source).resolve())
     values = params.overlaid(params.read(ROOT / "params.yaml"), {"data": {"source": place, "image_size": side}})
+    if (folder / "dataset/cache/test.npy").exists():
+        if (held := params.read(folder / "params.yaml")["data"]["source"]) != place:
+            sys.exit(f"compare: {work}: holds photographs of {held}, not of {place}; name another folder with --work")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     for script in ("download.py", "preprocess.py"):
         stage(folder, script)
@@ -138,7 +140,6 @@ def of_fold(whole: Path, target: Path, fold: int) -> None:
     """Every FOLDS-th photograph of trainval validates, the others train."""
     pixels = np.concatenate([np.load(whole / f"{split}.npy") for split in ("valid", "train")])
     held = np.arange(len(pixels)) % FOLDS == fold
-    target.mkdir(parents=True)
     for split, rows in (("train", ~held), ("valid", held)):
         with replacing(target / f"{split}.npy") as part, part.open("wb") as file:
             np.save(file, pixels[rows])
@@ -152,14 +153,16 @@ def one(run: Run, work: Path, lock: threading.Lock) -> None:
     if run.key in measured():
         return
     folder, whole = work / run.folder, work / f"cache-{run.values['data']['image_size']}/dataset/cache"
-    if not (folder / "dataset/cache").exists():
+    if not (folder / "dataset/cache/valid.npy").exists():  # of a fold, what is written last
         if run.fold == "":
-            (folder / "dataset").mkdir(parents=True)
+            (folder / "dataset").mkdir(parents=True, exist_ok=True)
             (folder / "dataset/cache").symlink_to(whole.resolve())
         else:
             of_fold(whole, folder / "dataset/cache", int(run.fold))
-    (folder / "params.yaml").write_text(yaml.safe_dump(run.values), encoding="utf-8")
-    if not (folder / f"metrics/{run.network}.json").exists():
+    chosen = folder / "params.yaml"
+    done = (folder / f"metrics/{run.network}.json").exists() and params.read(chosen) == run.values
+    chosen.write_text(yaml.safe_dump(run.values), encoding="utf-8")
+    if not done:
         stage(folder, "train.py", "--model", run.network)
     keep(run, work, lock)
 

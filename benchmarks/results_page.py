@@ -32,6 +32,18 @@ together first; both include what the recipe brings, threshold and test-time aug
 validation is kept; the test photographs choose nothing. Where there are several seeds, the mean stands first and the
 lowest and highest behind it. The lowest validation loss, and the epoch that had it, can be compared only between
 recipes with the same loss. A line is here only if it was run. [report.md](report.md) says what follows from it.
+
+The photographs are the 505 of the dataset that [slice.txt](../benchmarks/slice.txt) names, scaled down to 512 pixels at
+most and saved as JPEG of quality 88; the official files may score a little differently. In a folder with the official
+`images/` and `annotations/` (FOLDER above), this leaves only them on the lists:
+
+```
+for list in trainval test; do
+  grep -wFf PROJECT/benchmarks/slice.txt annotations/$list.txt > part && mv part annotations/$list.txt
+done
+```
+
+What has its row in results.csv is not run again: to measure it anew, take the row out.
 """
 COLUMNS = (
     "variant",
@@ -94,15 +106,16 @@ def together(found: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
 def lines(found: Sequence[Row]) -> Iterator[list[str]]:
     for variant, network, own in together(found):
         scores = [spread(own, name) for name in ("valid_dice", "test_dice", "test_dice_dataset")]
-        best = ", ".join(row["best_epoch"] or "-" for row in own)
+        best = ", ".join(row["best_epoch"] for row in own if row["best_epoch"])
         losses = [f"{spread([row], 'valid_loss')} ({row['valid_loss_epoch']})" for row in own if row["valid_loss"]]
-        minutes = f"{mean(own, 'seconds') / 60:.0f}"
-        ends = [best, ", ".join(losses) or "-", own[0]["epochs"], minutes]
+        seconds = [float(row["seconds"]) for row in own]
+        minutes = " to ".join(dict.fromkeys(f"{end / 60:.0f}" for end in (min(seconds), max(seconds))))
+        ends = [best or "-", ", ".join(losses) or "-", own[0]["epochs"], minutes]
         yield [variant, LOOKS[network].title, str(len(own)), *scores, *ends]
 
 
 def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
-    """Each variant against the reference in pairs that share everything else; chance that both share goes out."""
+    """Each variant against the reference in pairs of the same seed and fold; chance that both share goes out."""
     for variant, network, own in together(found):
         base = {
             (row["seed"], row["fold"]): row for row in found if (row["variant"], row["network"]) == (reference, network)

@@ -25,6 +25,7 @@ from utils import Refusal
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKS = {"cpu": 1, "cuda": 50}  # steps between two looks at the loss; each one makes a GPU wait
+ADVICE = "try a lower lr, more warmup, clip, or precision fp32"  # against a loss that is not finite
 
 Row = dict[str, float]
 
@@ -59,6 +60,8 @@ class Trainer:
         """One pass over `train` and one over `valid`; keeps the weights if validation has never been better."""
         number = len(self.history)
         row: Row = {"epoch": number + 1, **self.fit(train, number, on_step), **self.validate(valid)}
+        if not math.isfinite(row["valid_loss"]):
+            raise NotFinite(f"the validation loss is not finite in epoch {number + 1}, at lr {row['lr']:.3g}; {ADVICE}")
         self.history.append(row)
         if row["valid_dice"] > self.best["valid_dice"]:
             state = {name: tensor.detach().cpu().clone() for name, tensor in self.best_network.state_dict().items()}
@@ -154,8 +157,7 @@ class Trainer:
         finite = torch.stack(losses).isfinite().tolist()
         if not all(finite):
             step = last_step - len(losses) + 2 + finite.index(False)
-            advice = "try a lower lr, more warmup, clip, or precision fp32"
-            raise NotFinite(f"the loss is not finite in epoch {epoch + 1}, step {step}, at lr {rate:.3g}; {advice}")
+            raise NotFinite(f"the loss is not finite in epoch {epoch + 1}, step {step}, at lr {rate:.3g}; {ADVICE}")
 
     def state(self) -> dict[str, Any]:
         return {

@@ -47,7 +47,6 @@ from oxford_pet import BACKGROUND, SimpleOxfordPetDataset, foreground
 from predict import Predictor
 from progress import progress
 from scores import (
-    BATCH,
     THRESHOLDS,
     Methods,
     Pixels,
@@ -186,8 +185,9 @@ def test_scores(methods: Methods, thresholds: Sequence[float], test: Split) -> S
     """Batch by batch: only scores stay in memory, in tensors made beforehand; many small ones would fragment it."""
     found = Scores.empty(len(test.rows), len(thresholds))
     with progress("test", len(test.rows), "photographs") as bar, ThreadPoolExecutor() as pool:
-        for number, batch in enumerate(batches(test.pixels)):
-            chosen = slice(number * BATCH, number * BATCH + len(batch))
+        done = 0
+        for batch in batches(test.pixels):
+            chosen = slice(done, done := done + len(batch))
             names = [row["name"] for row in test.rows[chosen]]
             own_size = pool.map(lambda name: own_mask(test.trimaps, name), names)
             maps = methods(batch[..., :3])

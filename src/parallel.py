@@ -26,6 +26,12 @@ def wanted(processes: int | Literal["auto"]) -> int:
 
 def launch(count: int, command: Sequence[str]) -> None:
     """Run this script again as `count` processes of one machine, through torchrun."""
+    if torch.cuda.is_available() and count > torch.cuda.device_count():
+        raise Refusal(
+            f"params.yaml: train.processes = {count}, but there are only {torch.cuda.device_count()} GPUs here; "
+            "auto takes all of them",
+            2,
+        )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ  # torchrun warns without it; params.yaml says how many
     with subprocess.Popen([*torchrun, *command], env=environment) as process:
@@ -35,7 +41,10 @@ def launch(count: int, command: Sequence[str]) -> None:
             process.terminate()  # torchrun ends its processes with it
             raise
     if code:
-        raise Refusal(f"one of {count} processes ended early (exit {code}); whole epochs are kept, run again to go on")
+        raise Refusal(
+            f"one of {count} processes ended early (exit {code}), its lines above say why; "
+            "whole epochs are kept, run again to go on"
+        )
 
 
 def join() -> None:

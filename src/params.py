@@ -68,7 +68,7 @@ class Augment(Section):
 
 class Train(Section):
     epochs: Annotated[Count, Field(le=100_000)]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(le=1_000_000)]
     shuffle: Flag
     input: Literal["rgb", "gray", "gray_edges"]
     loss: Literal["bce", "ce", "dice", "bce_dice"]

@@ -52,17 +52,22 @@ def main() -> None:
         return
     recipe = read(args.name)
     values = params.read(params.FILE)
-    laid = params.overlaid(values, recipe["params"])
+    left = leftovers(args.name)
+    overlay = params.overlaid(left, recipe["params"])
+    laid = params.overlaid(values, overlay)
     params.check(laid, f"{path(args.name)} over {params.FILE}")
+    if args.apply and further:
+        raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
+    if left:
+        back = ", ".join(f"{key}={text(value)}" for key, value in flat(left))
+        print(printable(f"as the last commit has it, since only other recipes choose it: {back}"), flush=True)
     if args.apply:
-        if further:
-            raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
-        apply(recipe["params"])
+        apply(overlay)
         print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
         return
     refuse_hopeless({**recipe, "params": laid}, further)
     name = free_name(args.name)
-    overrides = [part for key, value in flat(recipe["params"]) for part in ("-S", override(key, value))]
+    overrides = [part for key, value in flat(overlay) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
     print(printable(f"experiment {name}: dvc exp run {' '.join(command[3:])}"), flush=True)
     sys.exit(subprocess.run(command, check=False).returncode)
@@ -86,6 +91,28 @@ def read(name: str) -> dict[str, Any]:
     if unknown or not isinstance(recipe.get("about"), str) or not isinstance(recipe.get("params"), Mapping):
         raise Refusal(f"{path(name)}: a recipe has the keys about and params, and may have reported and needs_gpu", 2)
     return recipe
+
+
+def leftovers(name: str) -> dict[str, Any]:
+    """What an earlier experiment left in params.yaml of another recipe's choices, with the last commit's values."""
+    chosen = {other: dict(flat(read(other)["params"])) for other in names()}
+    others = {key for other in chosen for key in chosen[other] if key not in chosen[name]}
+    shown = subprocess.run(["git", "show", f"HEAD:./{params.FILE}"], capture_output=True, text=True, check=False)
+    here, committed = (
+        dict(flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
+        for text in (params.FILE.read_text(encoding="utf-8"), shown.stdout)
+    )
+    found: dict[str, Any] = {}
+    for key, value in committed.items():
+        if key in others and here.get(key, value) != value:
+            found = params.overlaid(found, nested(key, value))
+    return found
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,15 @@
-"""The state of an unfinished training: written whole each epoch, believed only when it is whole and fits."""
+"""The state of an unfinished training: written whole, believed only when it is whole and fits.
+
+Each has a file of its own, named by everything that the training follows from: a parameter that changes and changes
+back finds its epochs again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,8 @@ import torch
 from utils import printable, write_bytes
 
 Fingerprint = dict[str, str]
+STATES = 3  # of one network, kept of the last runs that did not end
+CHEAP, SHARE = 0.2, 1 / 20  # seconds of writing that no one minds, and the part of the time that it may take beyond
 
 
 def fingerprint(values: Mapping[str, Any], files: Iterable[Path]) -> Fingerprint:
@@ -24,6 +31,48 @@ def fingerprint(values: Mapping[str, Any], files: Iterable[Path]) -> Fingerprint
     return found
 
 
+class Keeper:
+    """Writes the state of one training: after each epoch where that is cheap, else for a small part of the time."""
+
+    def __init__(self, folder: Path, name: str, made_from: Fingerprint) -> None:
+        digest = hashlib.blake2b(repr(sorted(made_from.items())).encode(), digest_size=8).hexdigest()
+        self.folder, self.name, self.made_from = folder, name, made_from
+        self.path = folder / f"{name}-{digest}.state"
+        self.epochs = 0  # that are kept
+        self.due = 0.0
+
+    def load(self) -> tuple[dict[str, Any] | None, str]:
+        """The state to go on from, or None; and one line that says which and why ('' when there was nothing)."""
+        if self.path.exists():
+            if state := read(self.path):
+                self.epochs = len(state["history"])
+                return state, f"going on after epoch {self.epochs} of an interrupted run"
+            aside = self.path.with_suffix(".damaged")
+            self.path.replace(aside)
+            return None, f"starting afresh: {self.path} is torn or damaged and was set aside as {aside.name}"
+        for other in self.others():
+            if state := read(other):
+                what = printable(difference(state["made_from"], self.made_from))
+                return None, f"starting afresh: since the interrupted run, {what} changed; its epochs stay in {other}"
+        return None, ""
+
+    def keep(self, epochs: int, state: Callable[[], Mapping[str, Any]], last: bool) -> None:
+        start = time.perf_counter()
+        if start < self.due and not last:
+            return
+        save(self.path, self.made_from, state())
+        took = time.perf_counter() - start
+        self.due = start + (took / SHARE if took > CHEAP else 0)
+        self.epochs = epochs
+        for old in self.others()[STATES - 1 :]:
+            old.unlink(missing_ok=True)
+
+    def others(self) -> list[Path]:
+        """States of this network that follow from something else, newest first."""
+        found = [file for file in self.folder.glob(f"{self.name}-*.state") if file != self.path]
+        return sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
+
+
 def save(path: Path, made_from: Fingerprint, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"made_from": made_from, **state}, buffer)
@@ -31,27 +80,17 @@ def save(path: Path, made_from: Fingerprint, state: Mapping[str, Any]) -> None:
     write_bytes(path, hashlib.sha256(content).digest() + content)
 
 
-def load(path: Path, made_from: Fingerprint) -> tuple[dict[str, Any] | None, str]:
-    """The state to go on from, or None; and one line that says which and why ('' when there was nothing)."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None, ""
+def read(path: Path) -> dict[str, Any] | None:
+    """None of a file that is torn or damaged."""
+    content = memoryview(path.read_bytes())
     if hashlib.sha256(content[32:]).digest() != content[:32]:
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        return None, f"starting afresh: {path} is torn or damaged and was set aside as {aside.name}"
-    state = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
-    before = state.pop("made_from")
-    changed = [key for key in {**before, **made_from} if before.get(key) != made_from.get(key)]
-    if changed:
-        what = printable(describe(changed, before, made_from))
-        return None, f"starting afresh: since the interrupted run, {what} changed"
-    return state, f"going on after epoch {len(state['history'])} of an interrupted run"
+        return None
+    return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
 
 
-def describe(changed: list[str], before: Fingerprint, now: Fingerprint) -> str:
+def difference(before: Fingerprint, now: Fingerprint) -> str:
     """`train.lr (0.1 to 0.2)` for values, the name alone for files; the first three."""
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     said = []
     for key in changed[:3]:
         old, new = before.get(key, "nothing"), now.get(key, "nothing")

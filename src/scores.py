@@ -16,7 +16,8 @@ from metrics import confusion, dice, iou
 from oxford_pet import BACKGROUND
 from predict import resized
 
-BATCH = 16
+BATCH = 16  # photographs at once, fewer of those larger than USUAL, so that memory does not grow with their size
+USUAL = 256
 THRESHOLDS = [percent / 100 for percent in range(5, 96)]
 BOUNDARY_PIXELS = 2  # how far apart two contours may lie and still agree
 RESAMPLES = 10_000  # of the bootstrap
@@ -56,8 +57,11 @@ class Scores(NamedTuple):
 
 
 def batches(pixels: Pixels) -> Iterator[Tensor]:
-    for start in range(0, len(pixels), BATCH):
-        yield pixels[start : start + BATCH]
+    if len(pixels):
+        side = pixels[:1].shape[1]
+        count = max(1, min(BATCH, BATCH * USUAL**2 // side**2))
+        for start in range(0, len(pixels), count):
+            yield pixels[start : start + count]
 
 
 # --- a photograph's scores --------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def main() -> None:
     settings = params.network(ARGS.model).train
     processes = parallel.wanted(settings.processes)
     if processes > 1 and not parallel.launched():
+        refuse_unequal_shares(settings.batch_size, processes)
         parallel.launch(processes, [__file__, *sys.argv[1:]])
         return
     device = setup(params.threads, settings.deterministic, portable=settings.precision == "fp32")
@@ -62,7 +63,7 @@ def train(name: NetworkName, params: Params, device: torch.device) -> None:
     train_pixels, valid_pixels = (placed(SimpleOxfordPetDataset(CACHE, s).tensor(), device) for s in ("train", "valid"))
     if train_pixels.shape[1] != valid_pixels.shape[1]:
         raise Refusal(f"{CACHE}: train.npy and valid.npy differ in size; run preprocess again (`dvc repro`)")
-    refuse_unequal_shares(settings.batch_size, len(train_pixels))
+    refuse_unequal_shares(settings.batch_size, parallel.size())
     mean, std = statistics(train_pixels, settings.input)
     torch.manual_seed(derived_seed(params.seed, "weights"))
     out_channels = 2 if settings.loss == "ce" else 1
@@ -84,10 +85,9 @@ def train(name: NetworkName, params: Params, device: torch.device) -> None:
             state=trainer.best["state"],
         )
 
-    state_file = STATES / f"{name}.state"
     choices = {"seed": params.seed, **flat(name, config), **flat("train", settings.model_dump()), **found}
-    made_from = resume.fingerprint(choices, inputs_and_code())
-    state, news = parallel.from_first(resume.load(state_file, made_from) if parallel.rank() == 0 else None)
+    keeper = resume.Keeper(STATES, name, resume.fingerprint(choices, inputs_and_code()))
+    state, news = parallel.from_first(keeper.load() if parallel.rank() == 0 else None)
     if state:
         trainer.restore(state)
     say(news)
@@ -100,13 +100,13 @@ def train(name: NetworkName, params: Params, device: torch.device) -> None:
         while not finished(trainer.history, settings):
             one_epoch(trainer, train_pixels, valid_pixels)
             if parallel.rank() == 0:
-                resume.save(state_file, made_from, trainer.state())
+                keeper.keep(len(trainer.history), trainer.state, last=finished(trainer.history, settings))
             wrong = symptom(trainer.history, settings.epochs, baseline)
             if wrong and not warned:
                 warned = True
                 say(f"warning: {name} does not learn: {wrong}. {LIKELY_CAUSES}")
     except Interrupted:
-        say(f"{name}: {len(trainer.history)} of {settings.epochs} epochs are kept; run again to go on from there")
+        say(f"{name}: {keeper.epochs} of {settings.epochs} epochs are kept; run again to go on from there")
         raise
     except NotFinite as stop:
         if not trainer.best["epoch"]:
@@ -127,18 +127,25 @@ def train(name: NetworkName, params: Params, device: torch.device) -> None:
         "environment": found,
     }
     write_json(Path(f"metrics/{name}.json"), result)
-    state_file.unlink(missing_ok=True)
+    keeper.path.unlink(missing_ok=True)
     say(f"{name}: best validation Dice {result['valid_dice']:.4f} in epoch {result['best_epoch']}")
 
 
-def refuse_unequal_shares(batch_size: int, photographs: int) -> None:
-    processes = parallel.size()
-    if batch_size % processes or photographs < processes:
+def refuse_unequal_shares(batch_size: int, processes: int) -> None:
+    if batch_size % processes:
         raise Refusal(
-            f"params.yaml: train.batch_size = {batch_size} with {photographs} photographs cannot be shared equally by "
-            f"{processes} processes; take a multiple of {processes}",
+            f"params.yaml: train.batch_size = {batch_size} cannot be shared equally by {processes} processes; "
+            f"take a multiple of {processes}",
             2,
         )
+    for split in ("train", "valid"):
+        photographs = len(SimpleOxfordPetDataset(CACHE, split))
+        if photographs < processes:
+            raise Refusal(
+                f"{CACHE}/{split}.npy: its {photographs} photographs cannot be shared by {processes} processes; "
+                f"lower train.processes in params.yaml to {photographs} or less",
+                2,
+            )
 
 
 def finished(history: list[Row], settings: Train) -> bool:

@@ -244,6 +244,15 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path) -> None:
     assert 1 < pixels.longest <= scores.BATCH
 
 
+@pytest.mark.parametrize(("side", "at_once"), [(8, 16), (256, 16), (257, 15), (512, 4), (1024, 1), (2048, 1)])
+def test_large_photographs_are_scored_fewer_at_once(side: int, at_once: int) -> None:
+    pixels = torch.zeros(1, side, side, 4, dtype=torch.uint8).expand(33, -1, -1, -1)
+    assert [len(batch) for batch in scores.batches(pixels)] == [
+        min(at_once, 33 - start) for start in range(0, 33, at_once)
+    ]
+    assert not list(scores.batches(pixels[:0]))
+
+
 @pytest.mark.usefixtures("project")
 def test_own_size_means_probabilities_resized_then_thresholded() -> None:
     evaluate.stage()

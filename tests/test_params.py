@@ -61,7 +61,7 @@ BAD: dict[str, list[Any]] = {
     "data.image_size": [0, 15, 4096, 64.5, "64px"],
     "data.on_bad": ["ignore", True, None],
     "train.epochs": [0, -3, 1.5, "many", 10**9],
-    "train.batch_size": [0, 2.5, "x"],
+    "train.batch_size": [0, 2.5, "x", 10**19],
     "train.shuffle": [1, "yes", None],
     "train.input": ["RGB", "grey", 3],
     "train.loss": ["dise", 1, None],

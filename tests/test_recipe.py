@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import params
+import project
 import recipe
 import training
 from engine import Trainer
@@ -77,6 +78,39 @@ def test_apply_keeps_the_comments_and_changes_only_what_it_says(place: Path) -> 
     assert after.count("#") == before.count("#")
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert len(changed) <= 8, changed
+
+
+@pytest.fixture
+def committed(place: Path) -> Path:
+    """A repository with every recipe, all committed."""
+    for name in NAMES:
+        add(place, name, (ROOT / f"recipes/{name}.yaml").read_text(encoding="utf-8"))
+    project.shell(place, "git", "init", "-q")
+    project.commit(place)
+    return place
+
+
+@pytest.mark.parametrize("earlier", NAMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_earlier_recipe_leaves_nothing_behind(
+    name: str, earlier: str, committed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside it, what the user has edited stays."""
+    mine = {"seed": 7, "data": {"limit": 5}, "train": {"patience": 3}}
+    before, own, theirs = (
+        params.read(committed / "params.yaml"),
+        *(recipe.read(which)["params"] for which in (name, earlier)),
+    )
+    recipe.apply(params.overlaid(theirs, mine))
+    monkeypatch.setattr(sys, "argv", ["recipe.py", name, "--apply"])
+    recipe.main()
+    found, expected = params.read(committed / "params.yaml"), params.overlaid(params.overlaid(before, own), mine)
+    assert params.check(found, "found") == params.check(expected, "expected")
+    at_first, chosen = dict(recipe.flat(before)), dict(recipe.flat(own))
+    left = [key for key, value in recipe.flat(theirs) if key not in chosen and value != at_first[key]]
+    said = capsys.readouterr().out
+    assert ("as the last commit has it" in said) == bool(left)
+    assert all(f"{key}=" in said for key in left)
 
 
 @fault("Input", "a recipe that is wrong", "one line names it, exit 2; params.yaml stays")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 import checkpoint
+import parallel
 import resume
 import training
 from engine import NotFinite, Trainer, explained, spoken, symptom, waiting
@@ -92,7 +94,6 @@ def test_batchnorm_goes_on_learning_after_validation() -> None:
     before = [b.clone() for b in it.network.buffers()]
     run(it, 2)
     assert not any(torch.equal(a, b) for a, b in zip(before, it.network.buffers(), strict=True))
-    assert it.network.training or run(it, 3)
 
 
 def test_the_seed_changes_the_order_and_nothing_changes_without_it() -> None:
@@ -327,7 +328,7 @@ def stopped_early(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with pytest.raises(Killed):
         training.stage(folder)
     monkeypatch.undo()
-    assert (folder / ".resume/unet.state").exists()
+    assert list((folder / ".resume").glob("unet-*.state"))
     return folder
 
 
@@ -360,6 +361,19 @@ def test_changed_data_starts_afresh_and_says_why(
     assert "starting afresh: since the interrupted run, train.npy changed" in capsys.readouterr().out
 
 
+@fault("Killed", "`train.py`, and a parameter changes before the next run, and back", "the epochs are found again")
+def test_a_parameter_that_changes_back_finds_its_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stopped_early(tmp_path / "x", monkeypatch)
+    training.write_params(folder, train={"lr": 0.003})
+    training.stage(folder)
+    training.write_params(folder)
+    training.stage(folder)
+    assert "going on after epoch 2 of an interrupted run" in capsys.readouterr().out
+    assert not list((folder / ".resume").iterdir())
+
+
 @fault(
     "Numbers",
     "a loss that is not finite",
@@ -381,27 +395,80 @@ def test_a_loss_that_becomes_nan_keeps_the_best_weights_and_fails(
     assert training.outputs(folder) == {}
 
 
+@fault("Numbers", "a validation loss that is not finite", "one line with what to try; no such epoch is kept")
+def test_a_validation_loss_that_is_not_finite_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = training.workplace(tmp_path / "x")
+    monkeypatch.setattr(Trainer, "validate", lambda *_: {"valid_loss": math.nan, "valid_dice": 1, "valid_share": 0.5})
+    with pytest.raises(Refusal, match=r"the validation loss is not finite in epoch 1, at lr .*; try a lower lr"):
+        training.stage(folder)
+    assert training.outputs(folder) == {}
+
+
 @fault("Corruption", "the state of an interrupted training", "said, set aside, and trained from the beginning")
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
-    file = tmp_path / "unet.state"
-    resume.save(file, {"a": "1"}, {"history": [1]})
-    content = bytearray(file.read_bytes())
+    keeper = kept(tmp_path, {"a": "1"})
+    content = bytearray(keeper.path.read_bytes())
     content[len(content) // 2] ^= 1
-    file.write_bytes({"cut": file.read_bytes()[:-9], "flipped": bytes(content), "empty": b""}[damage])
-    state, news = resume.load(file, {"a": "1"})
+    keeper.path.write_bytes({"cut": keeper.path.read_bytes()[:-9], "flipped": bytes(content), "empty": b""}[damage])
+    state, news = resume.Keeper(tmp_path, "unet", {"a": "1"}).load()
     assert state is None
     assert "damaged and was set aside" in news
-    assert not file.exists()
-    assert (tmp_path / "unet.damaged").exists()
+    assert not keeper.path.exists()
+    assert len(list(tmp_path.glob("unet-*.damaged"))) == 1
+
+
+def kept(folder: Path, made_from: resume.Fingerprint, name: str = "unet") -> resume.Keeper:
+    """With the state of two epochs."""
+    keeper = resume.Keeper(folder, name, made_from)
+    keeper.keep(2, lambda: {"history": [1, 2]}, last=False)
+    return keeper
 
 
 def test_state_is_found_again(tmp_path: Path) -> None:
-    assert resume.load(tmp_path / "none", {}) == (None, "")
-    resume.save(tmp_path / "s", {"a": "1"}, {"history": [1, 2]})
-    state, news = resume.load(tmp_path / "s", {"a": "1"})
-    assert state == {"history": [1, 2]}
+    again = resume.Keeper(tmp_path, "unet", {"a": "1"})
+    assert again.load() == (None, "")
+    kept(tmp_path, {"a": "1"})
+    state, news = again.load()
+    assert state
+    assert state["history"] == [1, 2]
+    assert again.epochs == 2
     assert news == "going on after epoch 2 of an interrupted run"
+
+
+def test_the_last_three_states_of_a_network_are_kept(tmp_path: Path) -> None:
+    other = kept(tmp_path, {"a": "0"}, "resnet34_unet")
+    for number in range(5):
+        os.utime(kept(tmp_path, {"a": str(number)}).path, (number, number))
+    kept(tmp_path, {"a": "2"})
+    found = {resume.Keeper(tmp_path, "unet", {"a": str(number)}).load()[0] is not None for number in (2, 3, 4)}
+    assert found == {True}
+    assert len(list(tmp_path.glob("unet-*.state"))) == 3
+    assert other.path.exists()
+
+
+@pytest.mark.parametrize(("epoch", "write", "written"), [(1, 0.1, 100), (1, 1, 7), (30, 1, 100), (0.01, 0.5, 2)])
+def test_writing_states_takes_a_small_part_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: float, write: float, written: int
+) -> None:
+    """Each of a hundred epochs where that is cheap; the last one always."""
+    now = [1000.0]
+    epochs: list[int] = []
+
+    def save(*_: object) -> None:
+        now[0] += write
+        epochs.append(number)
+
+    monkeypatch.setattr(resume, "save", save)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    keeper = resume.Keeper(tmp_path, "unet", {})
+    for number in range(1, 101):
+        now[0] += epoch
+        keeper.keep(number, dict, last=number == 100)
+        assert keeper.epochs == epochs[-1]
+    assert epochs[0] == 1
+    assert epochs[-1] == 100
+    assert len(epochs) == written
 
 
 def test_early_stopping(tmp_path: Path) -> None:
@@ -524,11 +591,31 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) 
 @fault("Input", "a batch that several processes cannot share equally", "one line, before training")
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     folder = training.workplace(tmp_path / "x", train={"processes": 2, "batch_size": 3})
+    refused_at_once(folder, "train.batch_size = 3 cannot be shared equally by 2 processes; take a multiple of 2")
+
+
+@fault("Input", "a split with fewer photographs than processes", "one line, before training")
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_split_that_cannot_be_shared_is_refused(tmp_path: Path, split: str) -> None:
+    folder = training.workplace(tmp_path / "x", train={"processes": 4, "batch_size": 8})
+    np.save(folder / f"dataset/cache/{split}.npy", training.pixels(3))
+    refused_at_once(folder, f"{split}.npy: its 3 photographs cannot be shared by 4 processes; lower train.processes")
+
+
+def refused_at_once(folder: Path, reason: str) -> None:
     done = training.run(folder)
-    assert done.returncode == 1
-    assert "cannot be shared equally by 2 processes" in done.stderr
-    assert "processes ended early" in done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
     assert training.outputs(folder) == {}
+
+
+@fault("Input", "more processes than GPUs", "one line, before training")
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(Refusal, match=r"train\.processes = 3, but there are only 2 GPUs here; auto takes all of them"):
+        parallel.launch(3, ["-c", ""])
 
 
 # Weights files
