@@ -21,7 +21,7 @@ from oxford_pet import BACKGROUND
 from params import Train
 from schedule import learning_rate
 from seeds import derived_seed, generator
-from utils import Refusal
+from utils import Refusal, out_of_memory
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKS = {"cpu": 1, "cuda": 50}  # steps between two looks at the loss; each one makes a GPU wait
@@ -228,11 +228,13 @@ def explained(settings: Train) -> Iterator[None]:
     """Out of memory, or too few pixels for BatchNorm, in one line."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        pass
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
+        raise Refusal(
+            f"out of memory at batch_size {settings.batch_size}: lower train.batch_size or data.image_size, "
+            "take precision bf16, or a smaller width"
+        ) from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -241,12 +243,6 @@ def explained(settings: Train) -> Iterator[None]:
             "from; raise train.batch_size or data.image_size, and have at least two photographs",
             2,
         ) from None
-    else:
-        return
-    raise Refusal(
-        f"out of memory at batch_size {settings.batch_size}: lower train.batch_size or data.image_size, "
-        "take precision bf16, or a smaller width"
-    )
 
 
 def spoken(seconds: float) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Keeper:
 
     def load(self) -> tuple[dict[str, Any] | None, str]:
         """The state to go on from, or None; and one line that says which and why ('' when there was nothing)."""
-        if self.path.exists():
+        with suppress(FileNotFoundError):
             if state := read(self.path):
                 self.epochs = len(state["history"])
                 return state, f"going on after epoch {self.epochs} of an interrupted run"
@@ -51,9 +52,13 @@ class Keeper:
             self.path.replace(aside)
             return None, f"starting afresh: {self.path} is torn or damaged and was set aside as {aside.name}"
         for other in self.others():
-            if state := read(other):
-                what = printable(difference(state["made_from"], self.made_from))
-                return None, f"starting afresh: since the interrupted run, {what} changed; its epochs stay in {other}"
+            with suppress(FileNotFoundError):  # a run beside this one may have ended meanwhile
+                if state := read(other):
+                    what = printable(difference(state["made_from"], self.made_from))
+                    return (
+                        None,
+                        f"starting afresh: since the interrupted run, {what} changed; its epochs stay in {other}",
+                    )
         return None, ""
 
     def keep(self, epochs: int, state: Callable[[], Mapping[str, Any]], last: bool) -> None:
@@ -69,8 +74,12 @@ class Keeper:
 
     def others(self) -> list[Path]:
         """States of this network that follow from something else, newest first."""
-        found = [file for file in self.folder.glob(f"{self.name}-*.state") if file != self.path]
-        return sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
+        written: dict[Path, float] = {}
+        for file in self.folder.glob(f"{self.name}-*.state"):
+            with suppress(FileNotFoundError):
+                written[file] = file.stat().st_mtime
+        written.pop(self.path, None)
+        return sorted(written, key=lambda file: written[file], reverse=True)
 
 
 def save(path: Path, made_from: Fingerprint, state: Mapping[str, Any]) -> None:

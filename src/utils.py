@@ -61,7 +61,16 @@ def run(main: Callable[[], None]) -> NoReturn:
         if not place:
             raise
         end(f"{name}: cannot use {place}: {error.strerror}; remove it, or put what it should be there", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        end(f"{name}: out of memory; end what else uses it (`top` and `nvidia-smi` show that), then run again", 1)
     sys.exit(0)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Python's, NumPy's, or one of PyTorch's, which are known by their text."""
+    return isinstance(error, MemoryError) or any(s in str(error) for s in ("out of memory", "can't allocate memory"))
 
 
 def end(line: str, code: int) -> NoReturn:

@@ -436,6 +436,24 @@ def test_state_is_found_again(tmp_path: Path) -> None:
     assert news == "going on after epoch 2 of an interrupted run"
 
 
+@pytest.mark.parametrize("moment", ["listed", "read"])
+@pytest.mark.parametrize("whose", ["1", "2"])
+def test_a_state_that_goes_while_it_is_looked_for_counts_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str, moment: str
+) -> None:
+    """As when a training beside this one ends."""
+    path = kept(tmp_path, {"a": whose}).path
+    if moment == "listed":
+        path.unlink()
+        path.symlink_to(tmp_path / "gone")
+    else:
+        whole = resume.read
+        monkeypatch.setattr(resume, "read", lambda file: (file.unlink(missing_ok=True), whole(file))[1])
+    keeper = resume.Keeper(tmp_path, "unet", {"a": "1"})
+    assert keeper.load() == (None, "")
+    assert keeper.others() == []
+
+
 def test_the_last_three_states_of_a_network_are_kept(tmp_path: Path) -> None:
     other = kept(tmp_path, {"a": "0"}, "resnet34_unet")
     for number in range(5):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import checkpoint
 import params
 import pets
+import predict
 from handmade import bright
 from oxford_pet import BACKGROUND, PET
 from reliability import fault
@@ -60,6 +64,27 @@ def black() -> None:
 
 def nothing() -> None:
     pass
+
+
+def more_than_there_is(kind: str) -> object:
+    if kind == "numpy":
+        return np.empty(2**60, np.uint8)
+    if kind == "torch":
+        return torch.empty(2**60, dtype=torch.uint8)
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@fault("Numbers", "out of memory in scoring or inference", "one line that says what to do; nothing is written")
+@pytest.mark.parametrize("kind", ["numpy", "torch", "cuda"])
+@pytest.mark.parametrize("command", [("evaluate",), ("inference", *INFERENCE)])
+@pytest.mark.usefixtures("place")
+def test_out_of_memory(command: tuple[str, ...], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict.Predictor, "__call__", lambda *_: more_than_there_is(kind))
+    before = tree()
+    done = script(*command)
+    assert done.code == 1
+    assert re.fullmatch(rf"{command[0]}: out of memory; .*run again", done.line)
+    assert tree() == before
 
 
 def numbers(values: Any) -> list[float]:
