@@ -18,7 +18,7 @@ from place import Place, settings
 
 SIDE = 256
 BATCH = {"cpu": 8, "cuda": 32}
-A_FEW = {"unet": 16, "resnet34_unet": 32}  # photographs of an epoch on a CPU: a whole one would take half an hour
+A_FEW = {"unet": 16, "resnet34_unet": 32}  # photographs of an epoch on a CPU: a whole one would take up to two hours
 
 
 def rows(place: Place) -> Iterator[Row]:

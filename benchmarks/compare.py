@@ -1,6 +1,6 @@
 """Runs the recipes side by side on real photographs and keeps a row for each run in docs/results.csv.
 
-python benchmarks/compare.py --data FOLDER GROUP...     (the dataset's archives, or the folder unpacked)
+python benchmarks/compare.py --data FOLDER GROUP...
 
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
 is not run again (take the row out to measure it anew); one that was interrupted goes on from its last epoch. Everything
@@ -69,7 +69,7 @@ class Run(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="+", choices=list(experiments()), help="what to run, in this order")
-    parser.add_argument("--data", required=True, help="what data.source may be")
+    parser.add_argument("--data", required=True, help="its archives' folder or URL prefix, or a folder unpacked")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where the runs are (.bench here)")
     parser.add_argument("--network", choices=list(params.SHAPES), help="only this one, and no ensemble")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
@@ -115,10 +115,12 @@ def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[s
 
 def stage(folder: Path, *words: str) -> None:
     """A script of the pipeline in a folder of its own; what it says goes to its log."""
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        subprocess.run(
-            [sys.executable, ROOT / "src" / words[0], *words[1:]], cwd=folder, stdout=log, stderr=log, check=True
-        )
+    said = folder / "log.txt"
+    with said.open("a", encoding="utf-8") as log:
+        command = [sys.executable, str(ROOT / "src" / words[0]), *words[1:]]
+        done = subprocess.run(command, cwd=folder, stdout=log, stderr=log, check=False)
+    if done.returncode:
+        sys.exit(f"compare: {said}: {said.read_text(encoding='utf-8').splitlines()[-1]}")
 
 
 def cache(work: Path, side: int, source: str) -> None:

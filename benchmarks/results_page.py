@@ -29,9 +29,10 @@ Made by `python benchmarks/results_page.py` from [results.csv](results.csv), a r
 `python benchmarks/compare.py --data FOLDER GROUP` measured; what a group holds in common stands in
 [experiments.yaml](../benchmarks/experiments.yaml). Dice is the mean over photographs, pooled Dice counts all pixels
 together first; both include what the recipe brings, threshold and test-time augmentation too. The best epoch on
-validation is kept; the test photographs choose nothing. Where there are several seeds, the mean stands first and the
-lowest and highest behind it. The lowest validation loss, and the epoch that had it, can be compared only between
-recipes with the same loss. A line is here only if it was run. [report.md](report.md) says what follows from it.
+validation is kept; the test photographs choose nothing. Where there are several seeds (several folds of one seed where
+no test photograph is touched), the mean stands first and the lowest and highest behind it. The lowest validation loss,
+and the epoch that had it, can be compared only between recipes with the same loss. A line is here only if it was run.
+[report.md](report.md) says what follows from it.
 
 The photographs are the 505 of the dataset that [slice.txt](../benchmarks/slice.txt) names, scaled down to 512 pixels at
 most and saved as JPEG of quality 88; the official files may score a little differently. In a folder with the official

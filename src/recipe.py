@@ -168,8 +168,8 @@ def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:
         if not torch.cuda.is_available():
             epochs = recipe["params"]["train"]["epochs"]
             raise Refusal(
-                f"no GPU here, and {epochs} epochs of this recipe would take weeks on a CPU: run it where one is, "
-                "or choose a length yourself, such as -S train.epochs=1"
+                f"no GPU here, and an epoch of this recipe, which has {epochs}, may take two hours on a CPU: "
+                "run it where a GPU is, or choose a length yourself, such as -S train.epochs=1"
             )
     source = chosen.get("data.source", recipe["params"].get("data", {}).get("source"))
     if source == "oxford" and not at_hand() and not any(reachable(mirror) for mirror in MIRRORS):

@@ -57,6 +57,11 @@ def test_variants_are_compared_where_seed_and_fold_are_the_same() -> None:
     assert list(results.differences(found, "whole")) == [["without", "UNet", "2", "-2.5 (-3.0 to -2.0)"]]
 
 
+def test_a_script_that_fails_ends_the_comparison_with_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"compare: .*cache-64/log.txt: download: data.source = .*/nowhere"):
+        compare.cache(tmp_path, 64, str(tmp_path / "nowhere"))
+
+
 def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
     pixels = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(4, 3)
     np.save(tmp_path / "valid.npy", pixels[:3])
