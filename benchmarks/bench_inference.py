@@ -1,4 +1,4 @@
-"""Photographs from file to written mask, against a plain loop over single ones.
+"""Photographs from file to written mask and overlay, against a plain loop over single ones.
 
 The networks are untrained: their speed is that of trained ones.
 """
@@ -15,9 +15,10 @@ from PIL import Image
 
 import params
 from checkpoint import Weights
-from inference import Job, segment
+from inference import Job, Results, segment
 from measure import Row, hardware, races
 from models import build
+from overlay import COLOURS, overlay
 from place import Place, values
 from predict import Predictor
 
@@ -31,8 +32,11 @@ def rows(place: Place) -> Iterator[Row]:
         weights = untrained(name)
         predictor = Predictor(weights, "none", where)
 
-        def ours(predictor: Predictor = predictor) -> int:
-            return pipeline(files, predictor, place.folder)
+        results = Results(place.folder, [name], [COLOURS[name]], 0.5, cutout=False)
+
+        def ours(predictor: Predictor = predictor, results: Results = results) -> int:
+            segment([Job(file, file.stem) for file in files], [predictor], BATCH, results.write, lambda _: None)
+            return len(files)
 
         def theirs(weights: Weights = weights) -> int:
             return plain(files, weights, place.folder, where)
@@ -60,17 +64,7 @@ def plain(files: Sequence[Path], weights: Weights, out: Path, where: torch.devic
         with torch.no_grad():
             probabilities = network(tensor.to(where)).sigmoid().cpu()
         native = F.interpolate(probabilities, photo.size[::-1], mode="bilinear")[0, 0].numpy()
-        Image.fromarray(((native >= 0.5) * 255).astype(np.uint8)).save(out / f"{file.stem}_mask.png")
-    return len(files)
-
-
-def pipeline(files: Sequence[Path], predictor: Predictor, out: Path) -> int:
-    """What inference.py does, masks only."""
-
-    def write(name: str, photo: Image.Image, maps: Sequence[np.ndarray]) -> None:
-        native = np.asarray(Image.fromarray(maps[0]).resize(photo.size, Image.Resampling.BILINEAR))
-        mask = Image.fromarray(np.where(native >= 0.5, 255, 0).astype(np.uint8))
-        mask.save(out / f"{name}_mask.png", compress_level=1)
-
-    segment([Job(file, file.stem) for file in files], [predictor], BATCH, write, lambda _: None)
+        mask = Image.fromarray(((native >= 0.5) * 255).astype(np.uint8))
+        mask.save(out / f"{file.stem}_mask.png")
+        overlay(photo, mask, COLOURS[weights.network]).save(out / f"{file.stem}_overlay.png")
     return len(files)

@@ -21,6 +21,7 @@ from utils import Refusal
 
 REPETITIONS = 3
 EPOCHS = 3  # of which the last is looked at
+BATCH = 16  # or a little less, so that the devices share it equally
 
 
 def rows(place: Place) -> Iterator[Row]:
@@ -29,17 +30,18 @@ def rows(place: Place) -> Iterator[Row]:
     if devices < 2:
         raise Skip("there is one device")
     folder = prepared(place, "train", 1)
-    taken = [[rate(folder, processes) for processes in (devices, 1)] for _ in range(REPETITIONS)]
+    batch = devices * max(1, BATCH // devices)
+    taken = [[rate(folder, processes, batch) for processes in (devices, 1)] for _ in range(REPETITIONS)]
     figures = " against ".join(middle(column) for column in zip(*taken, strict=True))
-    work = f"unet of width 16, {ONCE['train']} {place.source} at 64 px"
+    work = f"unet of width 16, {ONCE['train']} {place.source} at 64 px, batch {batch}"
     unit = "GPUs" if gpus else "processes of one thread"
     ratios = [together / alone for together, alone in taken]
     yield row("scaling", f"{devices} {unit}", "one", ratios, f"{figures} photographs/s", work)
 
 
-def rate(folder: Path, processes: int) -> float:
+def rate(folder: Path, processes: int, batch: int) -> float:
     """Photographs a second in the last epoch."""
-    changes: dict[str, Any] = {"threads": 1, "train": {"epochs": EPOCHS, "processes": processes}}
+    changes: dict[str, Any] = {"threads": 1, "train": {"epochs": EPOCHS, "batch_size": batch, "processes": processes}}
     chosen = params.overlaid(values(**SMALL), changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(chosen), encoding="utf-8")
     command = [sys.executable, str(ROOT / "src/train.py"), "--model", "unet"]

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -80,8 +80,11 @@ def main() -> None:
         cache(args.work, side, args.data)
     lock = threading.Lock()
     with ThreadPoolExecutor(args.workers) as pool:
-        for done in [pool.submit(one, run, args.work, lock) for run in trainings(todo)]:
-            done.result()
+        try:
+            for done in as_completed([pool.submit(one, run, args.work, lock) for run in trainings(todo)]):
+                done.result()
+        finally:  # one that fails ends the others once they are through
+            pool.shutdown(cancel_futures=True)
     for run in todo:
         if run.network == "ensemble" and run.key not in measured():
             keep(run, args.work, lock)
@@ -161,11 +164,8 @@ def one(run: Run, work: Path, lock: threading.Lock) -> None:
             (folder / "dataset/cache").symlink_to(whole.resolve())
         else:
             of_fold(whole, folder / "dataset/cache", int(run.fold))
-    chosen = folder / "params.yaml"
-    done = (folder / f"metrics/{run.network}.json").exists() and params.read(chosen) == run.values
-    chosen.write_text(yaml.safe_dump(run.values), encoding="utf-8")
-    if not done:
-        stage(folder, "train.py", "--model", run.network)
+    (folder / "params.yaml").write_text(yaml.safe_dump(run.values), encoding="utf-8")
+    stage(folder, "train.py", "--model", run.network)
     keep(run, work, lock)
 
 
@@ -198,6 +198,7 @@ def trained(run: Run, folder: Path) -> Row:
     losses = [float(epoch["valid_loss"]) for epoch in history]
     place = found["environment"]
     log = (folder / "log.txt").read_text(encoding="utf-8")
+    seconds = dict(re.findall(r"epoch +(\d+)/.* ([\d.]+) s, \d+ images/s", log))  # of one done twice the second time
     return dict.fromkeys(KEY, "") | {
         "photographs": len(SimpleOxfordPetDataset(folder / "dataset/cache", "train")),
         "image_size": run.values["data"]["image_size"],
@@ -209,7 +210,7 @@ def trained(run: Run, folder: Path) -> Row:
         "hardware": f"{place['device']} {place['cpu']}" if place["device"] == "CPU" else place["device"],
         "threads": place["threads"],
         "torch": place["torch"],
-        "seconds": round(sum(float(seconds) for seconds in re.findall(r" ([\d.]+) s, \d+ images/s", log))),
+        "seconds": round(sum(map(float, seconds.values()))),
         "train_loss": float(history[-1]["train_loss"]),
         "valid_loss": min(losses),
         "valid_loss_epoch": losses.index(min(losses)) + 1,

@@ -194,8 +194,8 @@ def optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
         case "adamw":
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True)
-        case "sgd":
-            return torch.optim.SGD(parameters, lr, settings.momentum, weight_decay=decay, fused=True)
+        case "sgd":  # fused, a first step that overflows in fp16 would leave its momentum uninitialised
+            return torch.optim.SGD(parameters, lr, settings.momentum, weight_decay=decay, foreach=True)
         case "rmsprop":
             return torch.optim.RMSprop(parameters, lr, momentum=settings.momentum, weight_decay=decay, foreach=True)
 
@@ -225,10 +225,12 @@ def placed(pixels: Tensor, device: torch.device) -> Tensor:
 
 @contextmanager
 def explained(settings: Train) -> Iterator[None]:
-    """Out of memory, or too few pixels for BatchNorm, in one line."""
+    """Out of memory, no compiler, or too few pixels for BatchNorm, in one line."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if settings.compile and "compiler" in str(error).lower():
+            raise Refusal("train.compile needs a C++ compiler: install one, such as g++, or set it to false") from None
         if not out_of_memory(error):
             raise
         raise Refusal(

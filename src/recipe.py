@@ -189,7 +189,11 @@ def at_hand() -> bool:
 
 
 def reachable(url: str) -> bool:
-    address = urlsplit(url)
+    """Does its server answer, or the proxy that a download would take?"""
+    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+
+    proxy = select_proxy(url, get_environ_proxies(url))
+    address = urlsplit(prepend_scheme_if_needed(proxy, "http") if proxy else url)
     try:
         socket.create_connection((address.hostname, address.port or 443), timeout=CONNECT).close()
     except OSError:
@@ -198,13 +202,20 @@ def reachable(url: str) -> bool:
 
 
 def free_name(name: str) -> str:
-    """The recipe's name, or NAME-2 and so on: an earlier experiment is not overwritten."""
-    command = [dvc(), "exp", "list", "--all-commits", "--name-only"]
-    taken = set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
+    """The recipe's name, or NAME-2 and so on: no experiment, done or queued, is overwritten."""
+    taken = ""
+    for words in (("exp", "list", "--all-commits", "--name-only"), ("queue", "status")):
+        taken += subprocess.run([dvc(), *words], capture_output=True, text=True, check=False).stdout
     number = 1
-    while (candidate := name if number == 1 else f"{name}-{number}") in taken:
+    while re.search(
+        rf"(?<!\S){re.escape(candidate(name, number))}(-\d+)?(?!\S)", taken
+    ):  # DVC numbers those of a sweep
         number += 1
-    return candidate
+    return candidate(name, number)
+
+
+def candidate(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
 
 
 def dvc() -> str:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment import GEOMETRIC, WIDTHS, augmented, draw
+from inputs import gray
 from params import Augment
 
 OFF: dict[str, float] = dict.fromkeys(Augment.model_fields, 0.0)
@@ -88,12 +89,66 @@ def test_flips_are_exact() -> None:
         assert torch.equal(masks, trimaps.flip(dim))
 
 
-def test_rotation_by_a_known_angle() -> None:
-    """A quarter turn is a transposed mirror image, and nothing else."""
+def drawn(name: str, *numbers: float) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor([numbers])}
+
+
+@pytest.mark.parametrize(("number", "quarters"), [(0.0, -1), (0.5, 0), (1.0, 1)])
+def test_rotation_goes_both_ways_by_the_angle(number: float, quarters: int) -> None:
     images, trimaps = torch.rand(1, 3, 16, 16), torch.randint(1, 4, (1, 16, 16), dtype=torch.uint8)
-    settings = augment(rotate=90.0)
-    _, masks = augmented(images, trimaps, settings, {"rotate": torch.tensor([[1.0]])})
-    assert torch.equal(masks, torch.rot90(trimaps, 1, (1, 2))) or torch.equal(masks, torch.rot90(trimaps, -1, (1, 2)))
+    _, masks = augmented(images, trimaps, augment(rotate=90.0), drawn("rotate", number))
+    assert torch.equal(masks, torch.rot90(trimaps, quarters, (1, 2)))
+
+
+@pytest.mark.parametrize(("number", "side"), [(0.0, 4), (0.5, 8), (1.0, 16)])
+def test_scale_goes_both_ways_by_the_factor(number: float, side: int) -> None:
+    trimaps = torch.full((1, 32, 32), 2, dtype=torch.uint8)
+    trimaps[:, 12:20, 12:20] = 1
+    _, masks = augmented(torch.rand(1, 3, 32, 32), trimaps, augment(scale=1.0), drawn("scale", number))
+    assert (masks[:, 8:24, 8:24] == 1).sum() == side**2  # what was outside is mirrored in beyond
+
+
+@pytest.mark.parametrize(("number", "pixels"), [(0.0, -4), (0.5, 0), (1.0, 4)])
+def test_translation_goes_both_ways_by_a_share_of_the_side(number: float, pixels: int) -> None:
+    trimaps = torch.full((1, 20, 20), 2, dtype=torch.uint8)
+    trimaps[:, 10, 10] = 1
+    _, masks = augmented(torch.rand(1, 3, 20, 20), trimaps, augment(translate=0.2), drawn("translate", number, 0.5))
+    assert (masks == 1).nonzero().tolist() == [[0, 10, 10 - pixels]]
+
+
+def test_elastic_displaces_by_a_share_of_the_side() -> None:
+    trimaps = torch.full((1, 20, 20), 2, dtype=torch.uint8)
+    trimaps[:, 10, 10] = 1
+    everywhere = drawn("elastic", 0.0, *[1.0] * (WIDTHS["elastic"] - 1))
+    _, masks = augmented(torch.rand(1, 3, 20, 20), trimaps, augment(elastic=0.1), everywhere)
+    assert (masks == 1).nonzero().tolist() == [[0, 8, 8]]
+
+
+@pytest.mark.parametrize(("number", "factor"), [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5)])
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_colours_change_both_ways_by_the_factor(name: str, number: float, factor: float) -> None:
+    images = 0.3 + 0.3 * torch.rand(1, 3, 8, 8)
+    middle = {"brightness": torch.zeros(()), "contrast": gray(images).mean(), "saturation": gray(images)}[name]
+    changed, _ = augmented(images, torch.ones(1, 8, 8), augment(**{name: 0.5}), drawn(name, number))
+    torch.testing.assert_close(changed, middle + factor * (images - middle))
+
+
+@pytest.mark.parametrize("name", ["hflip", "vflip", "gray"])
+def test_a_probability_is_the_share_of_photographs(name: str) -> None:
+    images, chosen = torch.rand(400, 3, 8, 8), augment(**{name: 0.3})
+    changed, _ = augmented(images, torch.ones(400, 8, 8, dtype=torch.uint8), chosen, draw(chosen, 0, 0, 400))
+    share = ((changed - images).abs().flatten(1).amax(1) > 1e-3).float().mean()
+    assert 0.23 < share < 0.37
+
+
+def test_blur_has_the_deviation_in_pixels() -> None:
+    images = torch.zeros(1, 3, 31, 31)
+    images[..., 15, 15] = 1
+    changed, _ = augmented(images, torch.ones(1, 31, 31), augment(blur=2.0), drawn("blur", 1.0))
+    across = changed[0, 0].sum(0)
+    deviation = ((torch.arange(31) - 15) ** 2 * across).sum().sqrt().item()
+    assert across.sum().item() == pytest.approx(1, abs=1e-4)
+    assert 1.7 < deviation < 2  # a Gaussian's of 2 that ends at two deviations
 
 
 def test_crop_never_leaves_the_picture() -> None:
@@ -125,7 +180,7 @@ def test_grey_has_no_colour_and_cutout_has_the_asked_size() -> None:
     assert erased.max() > 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     strengths=st.fixed_dictionaries({name: st.sampled_from([0.0, value]) for name, value in STRENGTH.items()}),
     epoch=st.integers(0, 5),

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +176,45 @@ def test_a_given_threshold_is_used() -> None:
     assert [metrics()[name]["threshold"] for name in METHODS[:3]] == [0.3] * 3
 
 
+@pytest.fixture
+def augmentations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Those that predictors are made with."""
+    used: list[str] = []
+
+    class Watched(Predictor):
+        def __init__(self, weights: checkpoint.Weights, tta: str, device: torch.device) -> None:
+            used.append(tta)
+            super().__init__(weights, tta, device)
+
+    monkeypatch.setattr(evaluate, "Predictor", Watched)
+    return used
+
+
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("tta", ["flip", "flip_scales"])
-def test_the_metrics_say_which_augmentation_was_used(tta: str) -> None:
+def test_the_chosen_augmentation_is_used_and_the_metrics_say_which(tta: str, augmentations: list[str]) -> None:
     change(tta=tta)
     evaluate.stage()
     assert [metrics()[name]["tta"] for name in METHODS[:3]] == [tta] * 3
     assert metrics()["unet"]["dice"] > 0.9
+    run("--weights", "saved_models/unet.pth", "--tta", tta)
+    assert augmentations == [tta] * 3
+
+
+def test_the_mean_mask_is_that_of_the_training_photographs(project: Path) -> None:
+    for split, value in (("train", 1), ("valid", 2)):
+        pixels = np.load(project / f"dataset/cache/{split}.npy")
+        pixels[..., 3] = value
+        np.save(project / f"dataset/cache/{split}.npy", pixels)
+    evaluate.stage()
+    found = metrics()
+    assert found["mean_mask"]["dice"] == found["all_foreground"]["dice"]
+
+
+def test_the_table_has_how_much_of_a_photograph_is_pet(project: Path) -> None:
+    evaluate.stage()
+    truth = foreground(np.load(project / "dataset/cache/test.npy")[..., 3]).mean((1, 2))
+    assert [float(row["foreground"]) for row in read_csv("plots/test_images.csv")] == pytest.approx(truth, abs=1e-5)
 
 
 # --- nothing is chosen on test ----------------------------------------------------------------------------------------
@@ -284,6 +317,19 @@ def test_augmentation_treats_a_mirror_image_alike(tta: str, side: int) -> None:
     torch.testing.assert_close(augmented(images), augmented(images.flip(2)).flip(2), atol=1e-5, rtol=0)
     assert not torch.allclose(augmented(images), plain(images), atol=1e-4)
     assert augmented(images).shape == (2, side, side)
+
+
+def test_scales_are_more_than_the_mirror_image() -> None:
+    images = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mirrored, scaled = (Predictor(untrained("unet"), tta, CPU)(images) for tta in ("flip", "flip_scales"))
+    assert not torch.allclose(mirrored, scaled, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mean", "std", "level"), [(0.2, 1.0, 0.25), (0.05, 0.5, 0.8)])
+def test_photographs_are_normalised_as_in_training(mean: float, std: float, level: float) -> None:
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    weights = replace(bright(level=level), mean=[mean] * 3, std=[std] * 3)
+    assert torch.equal(Predictor(weights, "none", CPU)(images) > 0.5, Predictor(bright(), "none", CPU)(images) > 0.5)
 
 
 def test_resizing_equals_pillow() -> None:

@@ -24,6 +24,7 @@ import inference
 import pets
 from handmade import bright
 from oxford_pet import foreground
+from predict import Predictor
 from reliability import fault
 from utils import Refusal
 
@@ -108,15 +109,28 @@ def test_several_weights_make_an_ensemble_and_a_comparison(place: Path) -> None:
     assert (panels[3] == panels[0]).all()  # nothing is
 
 
-def test_the_threshold_and_the_augmentation_are_used(place: Path) -> None:
+def test_the_threshold_is_used(place: Path) -> None:
     Image.linear_gradient("L").save(place / "a.png")
     shares = []
     for threshold in ("0.01", "0.5", "0.99"):
         run("a.png", "--threshold", threshold)
         shares.append(mask("a").mean())
     assert shares[0] > shares[1] > shares[2] > 0
-    run("a.png", "--tta", "flip_scales")
-    assert mask("a").mean() == pytest.approx(shares[1], abs=5)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "flip_scales"])
+def test_the_augmentation_is_used(place: Path, monkeypatch: pytest.MonkeyPatch, tta: str) -> None:
+    seen: list[str] = []
+    seeing = Predictor.__call__
+
+    def call(it: Predictor, images: torch.Tensor) -> torch.Tensor:
+        seen.append(it.tta)
+        return seeing(it, images)
+
+    monkeypatch.setattr(Predictor, "__call__", call)
+    split_picture().save(place / "a.png")
+    run("a.png", "--tta", tta)
+    assert seen == [tta]
 
 
 def test_the_batch_size_changes_nothing(place: Path) -> None:

@@ -45,7 +45,7 @@ def test_dice_is_the_mean_over_photographs() -> None:
 
 
 @given(share=st.floats(0, 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_bce_dice_is_the_weighted_sum(share: float) -> None:
     logits, trimaps = batch()
     bce, dice = (loss_function(name, 0.5, 1)(logits, trimaps) for name in ("bce", "dice"))

@@ -128,7 +128,7 @@ def test_every_pixel_of_the_input_near_and_far_reaches_the_output(name: str) -> 
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), last=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bilinear_is_torchs(height: int, width: int, last: bool) -> None:
     x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(height * 10 + width))
     expected = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

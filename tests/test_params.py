@@ -228,7 +228,7 @@ anything = st.recursive(
 
 
 @fault("Input", "params.yaml with any values and keys", "read, or refused in one line; never another exception")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(key=st.sampled_from([*keys(VALUES), *VALUES, "train.augment"]), value=anything)
 def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
     try:

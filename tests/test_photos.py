@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -152,7 +152,6 @@ def test_a_large_jpeg_is_decoded_small_and_a_small_one_is_not(tmp_path: Path) ->
 
 
 @fault("Corruption", "a photograph that is cut, in any format", "never used, named with the reason")
-@settings(deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_cut_jpeg_is_refused_wherever_it_is_cut(
@@ -182,7 +181,6 @@ def test_trailing_junk_is_no_matter(tmp_path: Path, kind: str) -> None:
 
 
 @fault("Input", "a photograph that is something else, of any bytes", "never used, named with the reason")
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(STARTS))
 def test_any_bytes_are_a_photograph_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes

@@ -167,6 +167,48 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
 
 
+def test_behind_a_proxy_the_proxy_is_asked(mirror: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = mirror.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{address}")
+    assert recipe.reachable("https://nowhere.invalid/pets")
+    monkeypatch.setenv("NO_PROXY", "nowhere.invalid")
+    assert not recipe.reachable("https://nowhere.invalid/pets")
+
+
+@pytest.mark.parametrize(
+    ("done", "queued", "free"),
+    [
+        ("", "No experiment tasks in the queue.", "oxford"),
+        ("oxford-wide", "", "oxford"),
+        ("oxford", "", "oxford-2"),
+        ("", "f87c32d  oxford  03:09 AM   Queued", "oxford-2"),
+        ("oxford-2", "f87c32d  oxford  03:09 AM   Running", "oxford-3"),
+        ("", "f87c32d  oxford-1  03:09 AM   Queued\nba92052  oxford-2  03:09 AM   Queued", "oxford-3"),
+    ],
+)
+def test_no_experiment_takes_the_name_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: str, queued: str, free: str
+) -> None:
+    pretended = tmp_path / "dvc"
+    pretended.write_text(f"#!/bin/sh\ncase $1 in exp) echo '{done}';; queue) echo '{queued}';; esac\n")
+    pretended.chmod(0o755)
+    monkeypatch.setattr(recipe, "dvc", lambda: str(pretended))
+    assert recipe.free_name("oxford") == free
+
+
+def test_what_the_user_adds_wins_over_the_recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(place, "mine", "about: x\nparams: {train: {lr: 0.1}}")
+    pretended = place / "dvc"
+    pretended.write_text('#!/bin/sh\ncase "$1 $2" in "exp run") echo "$*" > asked;; esac\n')
+    pretended.chmod(0o755)
+    monkeypatch.setattr(recipe, "dvc", lambda: str(pretended))
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "mine", "-S", "train.lr=0.2"])
+    with pytest.raises(SystemExit) as end:
+        recipe.main()
+    assert end.value.code == 0
+    assert (place / "asked").read_text() == "exp run --name mine -S train.lr=0.1 -S train.lr=0.2\n"
+
+
 OXFORD: dict[str, Any] = {"params": {"data": {"source": "oxford"}}}
 
 

@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import checkpoint
 import compare
 import params
 import results_page as results
+import training
+import utils
+from handmade import bright
+from predict import Predictor
 
 
 @pytest.mark.parametrize("group", compare.experiments())
@@ -60,6 +66,55 @@ def test_variants_are_compared_where_seed_and_fold_are_the_same() -> None:
 def test_a_script_that_fails_ends_the_comparison_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"compare: .*cache-64/log.txt: download: data.source = .*/nowhere"):
         compare.cache(tmp_path, 64, str(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> compare.Run:
+    """A run whose network is trained and finds bright things, with what its row is made from."""
+    values = training.values(evaluate={"threshold": "auto", "tta": "flip"})
+    run = compare.Run("small", "oxford", "unet", 1, "", values)
+    folder = training.workplace(tmp_path / run.folder)
+    np.save(folder / "dataset/cache/test.npy", training.pixels(9, seed=3))
+    checkpoint.save(folder / "saved_models/unet.pth", bright(level=0.5))
+    history = [{"train_loss": 1, "valid_loss": loss} for loss in (0.9, 0.4, 0.6)]
+    utils.write_csv(folder / "plots/history_unet.csv", history)
+    place = {"device": "CPU", "cpu": "AVX2", "threads": 1, "torch": "2"}
+    found = {"parameters": 5, "epochs": 3, "best_epoch": 2, "environment": place}
+    utils.write_json(folder / "metrics/unet.json", found)
+    lines = [f"epoch  {n}/3  lr 1e-3  {s:.1f} s, 9 images/s, 3 s left" for n, s in ((1, 50), (2, 20), (1, 30), (3, 10))]
+    (folder / "log.txt").write_text("\n".join(lines))
+    return run
+
+
+def scores(run: compare.Run, work: Path) -> dict[str, Any]:
+    return compare.scored([run], work, params.check(run.values, "test"))
+
+
+def test_a_row_says_what_the_training_found(finished: compare.Run, tmp_path: Path) -> None:
+    row = compare.trained(finished, tmp_path / finished.folder)
+    assert (row["valid_loss"], row["valid_loss_epoch"], row["best_epoch"], row["hardware"]) == (0.4, 2, 2, "CPU AVX2")
+    assert row["seconds"] == 60  # an epoch done twice counts once
+
+
+def test_dice_is_the_mean_over_photographs_and_pooled_over_pixels(finished: compare.Run, tmp_path: Path) -> None:
+    row, folder = scores(finished, tmp_path), tmp_path / finished.folder
+    pixels = torch.from_numpy(np.load(folder / "dataset/cache/test.npy"))
+    found = Predictor(bright(level=0.5), "flip", training.CPU)(pixels[..., :3]) >= row["threshold"]
+    truth = pixels[..., 3] != 2
+    shared, sizes = (found & truth).sum((1, 2)), found.sum((1, 2)) + truth.sum((1, 2))
+    assert row["test_dice"] == pytest.approx(float((2 * shared / sizes).mean()), abs=1e-6)
+    assert row["test_dice_dataset"] == pytest.approx(float(2 * shared.sum() / sizes.sum()), abs=1e-6)
+    assert row["test_dice"] == row["test_flip"]
+
+
+def test_test_photographs_choose_nothing(finished: compare.Run, tmp_path: Path) -> None:
+    before = scores(finished, tmp_path)
+    file = tmp_path / finished.folder / "dataset/cache/test.npy"
+    pixels = np.load(file)
+    pixels[..., :3] = 255 - pixels[..., :3]
+    np.save(file, pixels)
+    after = scores(finished, tmp_path)
+    assert {name for name in before if before[name] != after[name]} == {name for name in before if "test" in name}
 
 
 def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_warm_up_rises_in_a_line_from_nothing(schedule: str) -> None:
     fraction=st.floats(0.01, 1),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_rate_stays_between_zero_and_lr(
     schedule: str, epochs: int, warmup: float, lr_min: float, fraction: float, data: st.DataObject
 ) -> None:

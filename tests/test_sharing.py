@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import recipe
 from project import clone, commit, ran, shell
 from reliability import fault
 
@@ -167,9 +168,13 @@ def wait(done: Callable[[], bool]) -> None:
 @fault(
     "Concurrency", "two workers take a queue of seeds", "each ends as it would alone; the working folder is as before"
 )
-def test_two_workers_take_a_queue_as_if_each_seed_ran_alone(queue: Path, machine: Machine) -> None:
+def test_two_workers_take_a_queue_as_if_each_seed_ran_alone(
+    queue: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = results(queue)
     shell(queue, "dvc", "exp", "run", "--queue", "--name", "sweep", "-S", "seed=1,2")
+    monkeypatch.chdir(queue)
+    assert recipe.free_name("sweep") == "sweep-3"
     assert "Started '2'" in shell(queue, "dvc", "queue", "start", "--jobs", "2")
     wait(lambda: not re.search("Queued|Running", shell(queue, "dvc", "queue", "status")))
 

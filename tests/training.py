@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import yaml
 import params
 import train
 from device import setup
+from engine import Trainer
+from inputs import CHANNELS, statistics
 from models import build
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +28,7 @@ SMALL: dict[str, Any] = {
     "unet": {"width": 4},
     "resnet34_unet": {"width": 4, "decoder": [16, 8, 4, 4, 4]},
 }
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 OUTPUTS = ("saved_models/unet.pth", "plots/history_unet.csv", "metrics/unet.json")
 
 
@@ -41,6 +45,10 @@ def pixels(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
     return result
 
 
+CPU = torch.device("cpu")
+TRAIN, VALID = (torch.from_numpy(pixels(count, seed=count)) for count in (16, 5))
+
+
 def values(**changes: Any) -> dict[str, Any]:
     """The committed parameters, small, with changes: `values(train={"ema": 0.9})`."""
     base = params.overlaid(params.read(ROOT / "params.yaml"), SMALL)
@@ -54,6 +62,19 @@ def settings(**changes: Any) -> params.Train:
 def network(name: str = "unet", in_channels: int = 3, out_channels: int = 1) -> torch.nn.Module:
     torch.manual_seed(0)
     return build(name, in_channels, out_channels, SMALL[name])
+
+
+def trainer(name: str = "unet", seed: int = 1, **changes: Any) -> Trainer:
+    chosen = settings(**changes)
+    made = network(name, CHANNELS[chosen.input], 2 if chosen.loss == "ce" else 1)
+    return Trainer(made, chosen, seed, CPU, *statistics(TRAIN, chosen.input))
+
+
+def epochs(it: Trainer, count: int, on_step: Callable[[int, int], None] = lambda *_: None) -> Trainer:
+    """Trains until there are so many."""
+    while len(it.history) < count:
+        it.epoch(TRAIN, VALID, on_step)
+    return it
 
 
 def workplace(folder: Path, photographs: int = 20, validation: int = 5, **changes: Any) -> Path:

@@ -43,7 +43,7 @@ amounts = pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pyt
 def every(examples: int, inputs: st.SearchStrategy[T], use: Callable[[T], object]) -> None:
     """`use` ends well or in a refusal. A few examples are the same on every run; of many, each run draws its own."""
 
-    @settings(max_examples=examples, derandomize=examples == FEW, deadline=None, database=None)
+    @settings(max_examples=examples, derandomize=examples == FEW, database=None)
     @given(inputs)
     def holds(value: T) -> None:
         try:

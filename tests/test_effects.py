@@ -1,0 +1,157 @@
+"""What params.yaml says is what happens: every choice reaches the training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import checkpoint
+import train
+import training
+from augment import augmented, draw
+from engine import PRECISIONS, Trainer
+from inputs import statistics, unit
+from losses import loss_function
+from params import Augment
+from training import TRAIN, epochs, trainer
+
+ROOT = Path(__file__).parents[1]
+ONE_STEP: dict[str, Any] = {"batch_size": 16}
+
+
+def test_the_scheduled_rate_reaches_the_optimizer() -> None:
+    it = epochs(trainer(schedule="step", step_size=1, gamma=0.5, warmup=0, lr=0.01), 2)
+    assert it.optimizer.param_groups[0]["lr"] == it.history[-1]["lr"] == 0.005
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_the_optimizer_is_the_one_chosen_with_its_decay_and_momentum(name: str) -> None:
+    chosen = trainer(optimizer=name, weight_decay=0.03, momentum=0.7).optimizer
+    assert type(chosen).__name__.lower() == name
+    assert chosen.param_groups[0]["weight_decay"] == 0.03
+    assert chosen.param_groups[0].get("momentum") == (0.7 if name in ("sgd", "rmsprop") else None)
+
+
+def test_the_network_learns_from_augmented_photographs_each_by_its_own_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = trainer(augment=dict.fromkeys(Augment.model_fields, 0) | {"brightness": 0.5, "hflip": 0.5})
+    seen: list[torch.Tensor] = []
+    whole = Trainer.scores
+
+    def scores(it: Trainer, network: Any, images: torch.Tensor) -> torch.Tensor:
+        seen.append(images.clone())
+        return whole(it, network, images)
+
+    monkeypatch.setattr(Trainer, "scores", scores)
+    it.fit(TRAIN, 0, lambda *_: None)
+    chosen = it.settings.augment
+    expected, _ = augmented(unit(TRAIN[..., :3]), TRAIN[..., 3], chosen, draw(chosen, it.seed, 0, len(TRAIN)))
+    torch.testing.assert_close(torch.cat(seen), expected[torch.cat(it.batches(len(TRAIN), 0))])
+
+
+def test_the_average_of_weights_is_what_is_kept() -> None:
+    it = trainer(ema=0.05, **ONE_STEP)  # of the first step, less than the beginning's own 0.1
+    first = it.network.state_dict()["head.weight"].clone()
+    last = epochs(it, 1).network.state_dict()["head.weight"]
+    assert not torch.equal(first, last)
+    torch.testing.assert_close(it.best["state"]["head.weight"], 0.05 * first + 0.95 * last)
+
+
+def test_gradients_are_clipped_to_the_norm() -> None:
+    plain: dict[str, Any] = {
+        "optimizer": "sgd",
+        "momentum": 0,
+        "weight_decay": 0,
+        "schedule": "constant",
+        "warmup": 0,
+        "lr": 1,
+    }
+    it = trainer(clip=0.001, **plain, **ONE_STEP)
+    before = [parameter.detach().clone() for parameter in it.network.parameters()]
+    epochs(it, 1)
+    moved = [(now - then).norm() for now, then in zip(it.network.parameters(), before, strict=True)]
+    assert torch.stack(moved).norm().item() == pytest.approx(0.001, rel=0.02)
+
+
+def test_the_weights_of_border_dice_and_coarser_masks_reach_the_loss() -> None:
+    it = trainer(border_weight=3, dice_weight=0.2)
+    scores, trimaps = torch.randn(2, 8, 8), torch.randint(1, 4, (2, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(it.loss(scores, trimaps), loss_function("bce_dice", 0.2, 3)(scores, trimaps))
+    assert trainer(deep_supervision=0.5).coarser_weights == [0.5, 0.25, 0.125]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_network_computes_in_the_precision(precision: str) -> None:
+    it = trainer(precision=precision)
+    seen: set[torch.dtype] = set()
+    it.network.get_submodule("head").register_forward_hook(lambda *passed: seen.add(passed[2].dtype))
+    epochs(it, 1)
+    assert seen == {PRECISIONS[precision]}
+
+
+def test_other_seeds_have_other_orders_and_other_first_weights(tmp_path: Path) -> None:
+    def begun(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        folder = training.workplace(tmp_path / str(seed), seed=seed, train={"epochs": 1, "lr": 1e-9, "lr_min": 0})
+        training.stage(folder)
+        weights = checkpoint.load(folder / "saved_models/unet.pth").state["head.weight"]
+        return torch.cat(trainer(seed=seed).batches(16, 0)), weights
+
+    (order, weights), (other_order, other_weights) = begun(1), begun(2)
+    assert not torch.equal(order, other_order)
+    assert not torch.allclose(weights, other_weights, atol=1e-3)
+
+
+def test_patience_counts_epochs_without_a_better_one() -> None:
+    def over(*dices: float) -> bool:
+        return train.finished([{"valid_dice": dice} for dice in dices], training.settings(epochs=4, patience=2))
+
+    assert [over(0.5, 0.4), over(0.5, 0.4, 0.4), over(0.5, 0.4, 0.6), over(1, 2, 3, 4)] == [False, True, False, True]
+
+
+def test_mean_and_deviation_are_those_of_the_training_photographs(tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x", train={"epochs": 1})
+    training.stage(folder)
+    weights = checkpoint.load(folder / "saved_models/unet.pth")
+    assert (weights.mean, weights.std) == statistics(torch.from_numpy(training.pixels(20, seed=1)), "rgb")
+
+
+def test_what_everything_called_pet_would_score() -> None:
+    pixels = torch.full((2, 4, 4, 4), 2, dtype=torch.uint8)
+    pixels[:, :2, :, 3] = torch.tensor([1, 3]).view(2, 1, 1)
+    assert train.all_foreground(pixels) == pytest.approx(2 / 3)
+
+
+def test_a_training_follows_from_its_tensors_and_all_of_its_code() -> None:
+    names = {file.name for file in train.inputs_and_code()}
+    expected = (
+        "train.npy valid.npy train.py engine.py augment.py losses.py schedule.py unet.py resnet34_unet.py parts.py"
+    )
+    assert set(expected.split()) <= names
+
+
+SHARED = """
+import torch, torch.distributed as dist
+import parallel, training
+from device import setup
+setup(1)
+parallel.join()
+it = training.trainer(batch_size=8)
+it.fit(training.TRAIN, 0, lambda *_: None)
+mine = torch.cat([parameter.detach().flatten() for parameter in it.network.parameters()])
+first = mine.clone()
+dist.broadcast(first, 0)
+assert torch.equal(mine, first), "the processes have learnt different weights"
+parallel.leave()
+"""
+
+
+def test_processes_learn_the_same_weights_from_different_photographs(tmp_path: Path) -> None:
+    (tmp_path / "shared.py").write_text(SHARED)
+    command = [sys.executable, *training.TORCHRUN, str(tmp_path / "shared.py")]
+    environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
