@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,13 +131,6 @@ def test_a_training_follows_from_its_tensors_and_all_of_its_code() -> None:
         "train.npy valid.npy train.py engine.py augment.py losses.py schedule.py unet.py resnet34_unet.py parts.py"
     )
     assert set(expected.split()) <= names
-
-
-@pytest.mark.torture
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler, here g++")
-def test_compiled_it_learns_the_same() -> None:
-    compiled, plain = (epochs(trainer(compile=choice), 2).history[-1] for choice in (True, False))
-    assert compiled == pytest.approx(plain, abs=0.01)
 
 
 SHARED = """
