@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,18 +51,19 @@ def main() -> None:
                 print(printable(f"{'':16} reported: {recipe['reported']}"))
         return
     recipe = read(args.name)
-    values = params.read(params.FILE)
-    left = leftovers(args.name)
-    overlay = params.overlaid(left, recipe["params"])
-    laid = params.overlaid(values, overlay)
+    back, gone = leftovers(args.name)
+    overlay = params.overlaid(back, recipe["params"])
+    laid = params.overlaid(without(params.read(params.FILE), gone), overlay)
     params.check(laid, f"{path(args.name)} over {params.FILE}")
     if args.apply and further:
         raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
-    if left:
-        back = ", ".join(f"{key}={text(value)}" for key, value in flat(left))
-        print(printable(f"as the last commit has it, since only other recipes choose it: {back}"), flush=True)
+    if back or gone:
+        said = [f"{key}={text(value)}" for key, value in flat(back)] + [f"no {key}" for key in gone]
+        print(
+            printable(f"as the last commit has it, since only other recipes choose it: {', '.join(said)}"), flush=True
+        )
     if args.apply:
-        apply(overlay)
+        apply(overlay, gone)
         print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
         return
     refuse_hopeless({**recipe, "params": laid}, further)
@@ -70,6 +71,7 @@ def main() -> None:
     overrides = [part for key, value in flat(overlay) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
     print(printable(f"experiment {name}: dvc exp run {' '.join(command[3:])}"), flush=True)
+    apply({}, gone)  # DVC takes keys away too, but where none is left it writes what is no YAML
     sys.exit(subprocess.run(command, check=False).returncode)
 
 
@@ -93,8 +95,11 @@ def read(name: str) -> dict[str, Any]:
     return recipe
 
 
-def leftovers(name: str) -> dict[str, Any]:
-    """What an earlier experiment left in params.yaml of another recipe's choices, with the last commit's values."""
+def leftovers(name: str) -> tuple[dict[str, Any], list[str]]:
+    """What an earlier experiment left in params.yaml of another recipe's choices, with the last commit's values.
+
+    Then what that commit does not have at all.
+    """
     chosen = {other: dict(flat(read(other)["params"])) for other in names()}
     others = {key for other in chosen for key in chosen[other] if key not in chosen[name]}
     shown = subprocess.run(["git", "show", f"HEAD:./{params.FILE}"], capture_output=True, text=True, check=False)
@@ -102,11 +107,21 @@ def leftovers(name: str) -> dict[str, Any]:
         dict(flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
         for text in (params.FILE.read_text(encoding="utf-8"), shown.stdout)
     )
-    found: dict[str, Any] = {}
+    back: dict[str, Any] = {}
     for key, value in committed.items():
         if key in others and here.get(key, value) != value:
-            found = params.overlaid(found, nested(key, value))
-    return found
+            back = params.overlaid(back, nested(key, value))
+    gone = [key for key in here if key in others and key.startswith(OWN) and key not in committed]
+    return back, gone if committed else []
+
+
+def without(values: Mapping[str, Any], names: Iterable[str], prefix: str = "") -> dict[str, Any]:
+    """`values` less what bears one of the names, such as `unet.train.lr`."""
+    return {
+        key: without(value, names, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if f"{prefix}{key}" not in names
+    }
 
 
 def nested(name: str, value: Any) -> dict[str, Any]:
@@ -139,21 +154,32 @@ def text(value: Any) -> str:
     return json.dumps(value)
 
 
-def apply(overlay: Mapping[str, Any]) -> None:
-    """Into params.yaml, with its comments."""
+def apply(overlay: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+    """Into params.yaml, with its comments; what is `gone` goes."""
+    if not overlay and not gone:
+        return
     writer = YAML()
     writer.preserve_quotes = True
     writer.width = 200
     document = writer.load(params.FILE.read_text(encoding="utf-8"))
     for name, value in flat(overlay):
         *sections, key = name.split(".")
-        place = document
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[key] = value
+        section(document, sections)[key] = value
+    for name in gone:
+        *sections, key = name.split(".")
+        place = section(document, sections)
+        del place[key]
+        if not place:
+            place.fa.set_flow_style()  # {}, or nothing would stand below the comment
     buffer = io.StringIO()
     writer.dump(document, buffer)
     write_bytes(params.FILE, buffer.getvalue().encode())
+
+
+def section(document: Any, names: Iterable[str]) -> Any:
+    for name in names:
+        document = document.setdefault(name, {})
+    return document
 
 
 def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:

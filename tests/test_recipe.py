@@ -107,10 +107,30 @@ def test_an_earlier_recipe_leaves_nothing_behind(
     found, expected = params.read(committed / "params.yaml"), params.overlaid(params.overlaid(before, own), mine)
     assert params.check(found, "found") == params.check(expected, "expected")
     at_first, chosen = dict(recipe.flat(before)), dict(recipe.flat(own))
-    left = [key for key, value in recipe.flat(theirs) if key not in chosen and value != at_first[key]]
+    left = [key for key, value in recipe.flat(theirs) if key not in chosen and value != at_first.get(key)]
     said = capsys.readouterr().out
     assert ("as the last commit has it" in said) == bool(left)
-    assert all(f"{key}=" in said for key in left)
+    assert all(f"{key}=" in said or f"no {key}" in said for key in left)
+
+
+def test_what_only_an_earlier_recipe_has_goes_before_an_experiment_too(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it was all that a section held, the file is again the one of the last commit."""
+    before = (committed / "params.yaml").read_text(encoding="utf-8")
+    add(committed, "own", "about: x\nparams: {unet: {train: {lr: 0.25, loss: ce}}}")
+    add(committed, "mine", "about: x\nparams: {seed: 3}")
+    pretending(committed, monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "mine"])
+    for mine, left in (({}, {}), ({"clip": 3}, {"clip": 3})):
+        (committed / "params.yaml").write_text(before, encoding="utf-8")
+        recipe.apply(params.overlaid(recipe.read("own")["params"], {"unet": {"train": mine}}))
+        with pytest.raises(SystemExit):
+            recipe.main()
+        assert params.read(committed / "params.yaml") == params.overlaid(
+            yaml.safe_load(before), {"unet": {"train": left}}
+        )
+        assert (committed / "params.yaml").read_text(encoding="utf-8").count("#") == before.count("#")
 
 
 @fault("Input", "a recipe that is wrong", "one line names it, exit 2; params.yaml stays")
@@ -196,12 +216,17 @@ def test_no_experiment_takes_the_name_of_another(
     assert recipe.free_name("oxford") == free
 
 
-def test_what_the_user_adds_wins_over_the_recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(place, "mine", "about: x\nparams: {train: {lr: 0.1}}")
+def pretending(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DVC that only writes down what it was asked to run."""
     pretended = place / "dvc"
     pretended.write_text('#!/bin/sh\ncase "$1 $2" in "exp run") echo "$*" > asked;; esac\n')
     pretended.chmod(0o755)
     monkeypatch.setattr(recipe, "dvc", lambda: str(pretended))
+
+
+def test_what_the_user_adds_wins_over_the_recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(place, "mine", "about: x\nparams: {train: {lr: 0.1}}")
+    pretending(place, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["recipe.py", "mine", "-S", "train.lr=0.2"])
     with pytest.raises(SystemExit) as end:
         recipe.main()
