@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,7 +115,7 @@ def leftovers(name: str) -> tuple[dict[str, Any], list[str]]:
     return back, gone if committed else []
 
 
-def without(values: Mapping[str, Any], names: Iterable[str], prefix: str = "") -> dict[str, Any]:
+def without(values: Mapping[str, Any], names: Collection[str], prefix: str = "") -> dict[str, Any]:
     """`values` less what bears one of the names, such as `unet.train.lr`."""
     return {
         key: without(value, names, f"{prefix}{key}.") if isinstance(value, Mapping) else value
@@ -154,7 +154,7 @@ def text(value: Any) -> str:
     return json.dumps(value)
 
 
-def apply(overlay: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+def apply(overlay: Mapping[str, Any], gone: Collection[str] = ()) -> None:
     """Into params.yaml, with its comments; what is `gone` goes."""
     if not overlay and not gone:
         return
