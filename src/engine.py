@@ -17,6 +17,7 @@ from deep_supervision import SCALES, DeepSupervision
 from inputs import logits, normalised, unit
 from losses import loss_function
 from metrics import confusion, dice
+from muon import Muon
 from oxford_pet import BACKGROUND
 from params import Train
 from schedule import learning_rate
@@ -194,6 +195,8 @@ def optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
         case "adamw":
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True)
+        case "muon":
+            return Muon(parameters, lr, decay, settings.momentum)
         case "sgd":  # fused, a first step that overflows in fp16 would leave its momentum uninitialised
             return torch.optim.SGD(parameters, lr, settings.momentum, weight_decay=decay, foreach=True)
         case "rmsprop":

@@ -75,7 +75,7 @@ class Train(Section):
     dice_weight: Share
     border_weight: Annotated[Number, Field(ge=0, le=100)]
     deep_supervision: Share
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
+    optimizer: Literal["adam", "adamw", "muon", "sgd", "rmsprop"]
     lr: Annotated[Positive, Field(le=10)]
     weight_decay: Annotated[NotNegative, Field(le=10)]
     momentum: BelowOne

@@ -64,6 +64,8 @@ def train(name: NetworkName, params: Params, device: torch.device) -> None:
     if train_pixels.shape[1] != valid_pixels.shape[1]:
         raise Refusal(f"{CACHE}: train.npy and valid.npy differ in size; run preprocess again (`dvc repro`)")
     refuse_unequal_shares(settings.batch_size, parallel.size())
+    if settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
+        raise Refusal("params.yaml: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
     mean, std = statistics(train_pixels, settings.input)
     torch.manual_seed(derived_seed(params.seed, "weights"))
     out_channels = 2 if settings.loss == "ce" else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from augment import augmented, draw
 from engine import PRECISIONS, Trainer
 from inputs import statistics, unit
 from losses import loss_function
-from params import Augment
+from params import Augment, Train
 from training import TRAIN, epochs, trainer
 
 ROOT = Path(__file__).parents[1]
@@ -29,12 +29,12 @@ def test_the_scheduled_rate_reaches_the_optimizer() -> None:
     assert it.optimizer.param_groups[0]["lr"] == it.history[-1]["lr"] == 0.005
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", get_args(Train.model_fields["optimizer"].annotation))
 def test_the_optimizer_is_the_one_chosen_with_its_decay_and_momentum(name: str) -> None:
     chosen = trainer(optimizer=name, weight_decay=0.03, momentum=0.7).optimizer
     assert type(chosen).__name__.lower() == name
     assert chosen.param_groups[0]["weight_decay"] == 0.03
-    assert chosen.param_groups[0].get("momentum") == (0.7 if name in ("sgd", "rmsprop") else None)
+    assert chosen.param_groups[0].get("momentum") == (0.7 if name in ("muon", "sgd", "rmsprop") else None)
 
 
 def test_the_network_learns_from_augmented_photographs_each_by_its_own_draws(monkeypatch: pytest.MonkeyPatch) -> None:

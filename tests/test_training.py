@@ -143,7 +143,13 @@ def test_resumed_is_as_if_never_interrupted(schedule: str, ema: float, epoch: in
 )
 @pytest.mark.parametrize(
     "choice",
-    [{"optimizer": "sgd"}, {"optimizer": "rmsprop"}, {"precision": "fp16"}, {"deep_supervision": 0.5}],
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "sgd"},
+        {"optimizer": "rmsprop"},
+        {"precision": "fp16"},
+        {"deep_supervision": 0.5},
+    ],
     ids=str,
 )
 def test_resumed_with_other_choices(choice: dict[str, Any]) -> None:
@@ -201,7 +207,7 @@ def test_no_compiler_is_one_line(error: Exception) -> None:
         raise error
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", get_args(Train.model_fields["optimizer"].annotation))
 def test_a_first_step_that_overflows_in_half_precision_leaves_nothing_behind(name: str) -> None:
     it, untouched = (trainer(precision="fp16", optimizer=name) for _ in range(2))
     it.scaler = torch.GradScaler("cpu", init_scale=2.0**100)
@@ -639,6 +645,13 @@ def refused_at_once(folder: Path, reason: str) -> None:
     assert done.returncode == 2
     assert reason in done.stderr
     assert done.stderr.count("\n") == 1
+    assert training.outputs(folder) == {}
+
+
+def test_compiling_for_a_cpu_is_refused(tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x", train={"compile": True})
+    with pytest.raises(Refusal, match=r"params\.yaml: train\.compile = true needs a GPU"):
+        training.stage(folder)
     assert training.outputs(folder) == {}
 
 
