@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 NARROWEST = 8  # a kernel with fewer outputs, such as the last, has too few directions to balance
+LENGTH = 0.2  # the root mean square of AdamW's usual step, at a rate of 1 (arXiv 2502.16982)
 ROUNDS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the polynomial that draws every singular value towards 1
 
@@ -17,8 +18,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the polynomial that draws every s
 class Muon(torch.optim.AdamW):
     """Moves a kernel by its momentum with all singular values made about equal: no direction starves beside a stronger.
 
-    The step is as long as AdamW's usually is (arXiv 2502.16982), so that both share a rate and a decay. What is no
-    kernel, norms and biases, moves by AdamW.
+    The step is as long as AdamW's usually is, so that both share a rate and a decay. What is no kernel moves by AdamW:
+    norms and biases.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
@@ -26,39 +27,39 @@ class Muon(torch.optim.AdamW):
         others: list[nn.Parameter] = []
         for parameter in parameters:
             (kernels if parameter.ndim > 1 and len(parameter) >= NARROWEST else others).append(parameter)
-        groups: list[dict[str, Any]] = [{"params": kernels, "momentum": momentum}, {"params": others, "momentum": None}]
-        super().__init__([group for group in groups if group["params"]], lr, weight_decay=weight_decay)
+        groups: list[dict[str, Any]] = [{"params": kernels, "momentum": momentum}, {"params": others}]
+        super().__init__(groups, lr, weight_decay=weight_decay)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        for group in self.param_groups:
-            if group["momentum"] is not None:
-                for kernel in group["params"]:
-                    self.move(kernel, group)
-                    kernel.grad = None  # so that AdamW leaves it alone
-        return super().step(closure)
+    def step(self) -> None:  # type: ignore[override]  # a closure would give the kernels new gradients, for AdamW
+        kernels, _ = self.param_groups
+        for kernel in kernels["params"]:
+            if kernel.grad is not None:
+                self.move(kernel, kernel.grad, kernels)
+                kernel.grad = None  # so that AdamW leaves it alone
+        super().step()
 
-    def move(self, kernel: nn.Parameter, group: dict[str, Any]) -> None:
-        if kernel.grad is None:
-            return
+    def move(self, kernel: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[kernel]
         if not state:
             state["momentum"] = torch.zeros_like(kernel)
             state["step"] = torch.zeros(())  # AdamW restores no state without it
-        state["momentum"].lerp_(kernel.grad, 1 - group["momentum"])
-        ahead = kernel.grad.lerp(state["momentum"], group["momentum"])
+        state["momentum"].lerp_(gradient, 1 - group["momentum"])
+        ahead = gradient.lerp(state["momentum"], group["momentum"])
         matrix = ahead.movedim(1, -1).flatten(1)  # a row for each output, in the order of channels_last
         update = balanced(matrix).unflatten(1, (*kernel.shape[2:], -1)).movedim(-1, 1)
         kernel.mul_(1 - group["lr"] * group["weight_decay"])
-        kernel.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
+        kernel.add_(update, alpha=-group["lr"] * LENGTH * math.sqrt(max(matrix.shape)))
 
 
 def balanced(matrix: Tensor) -> Tensor:
     """About U V^T where `matrix` is U S V^T, by Newton and Schulz's iteration, which needs no decomposition."""
-    wide = matrix.bfloat16() if len(matrix) <= matrix.shape[1] else matrix.bfloat16().mT
+    if len(matrix) > matrix.shape[1]:
+        return balanced(matrix.mT).mT
+    wide = matrix.bfloat16()
     wide = wide / wide.norm().clamp(min=1e-7)
     own, cubed, fifth = COEFFICIENTS
     for _ in range(ROUNDS):
         gram = wide @ wide.mT
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=cubed, alpha=fifth), wide, beta=own)
-    return wide if len(matrix) <= matrix.shape[1] else wide.mT
+    return wide
