@@ -81,7 +81,7 @@ def document() -> str:
             parts.append(table(("variant", "network", "split", *SCALES), augmentations(found)))
         if found := tested(found):
             parts.append(f"![Test Dice of every run]({picture(group)})\n")
-            parts.append("".join(f"{lead}\n" for lead in leads(found)))
+            parts.extend(leads(found))
         if missing := [run for run in runs(group) if run.key not in known]:
             parts.append(f"Not run. {listed(missing)}.\n")
     parts.append("## What the authors reported\n\nOn the full dataset, each by their own measure.\n")
@@ -193,7 +193,8 @@ def conditions(found: Sequence[Row]) -> str:
 
     return (
         f"{all_of('photographs')} photographs to learn from, {all_of('image_size')} px, width {all_of('width')}, "
-        f"{all_of('precision')}, on {all_of('hardware')}, {all_of('threads')} thread(s) a run, beside other work."
+        f"{all_of('precision')}, on {all_of('hardware')}, {all_of('threads')} thread(s) a run, "
+        "not always alone on the machine."
     )
 
 
