@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def drawn(found: Sequence[Row]) -> bytes:
         heights = [variants.index(row["variant"]) + 0.22 * (shift - (len(networks) - 1) / 2) for row in own]
         look = LOOKS[name]
         axes.plot([float(row["test_dice"]) for row in own], heights, look.marker, color=look.colour)
-    axes.set_yticks(range(len(variants)), variants)
+    axes.set_yticks(range(len(variants)), [textwrap.fill(name, 26) for name in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     legend(figure, "Test Dice of every run", [key(LOOKS[name], LOOKS[name].title) for name in networks], 3)
     return png(figure)
