@@ -13,11 +13,11 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from augment import augmented, draw
-from inputs import unit
+from learning.augment import augmented, draw
 from measure import Row, hardware, optional, races
 from params import Augment
 from place import Place, settings
+from shared.inputs import unit
 
 SIDE, BATCH = 256, 32
 DONE = ("hflip", "rotate", "scale", "translate", "brightness", "contrast", "saturation")

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import params
-from engine import Trainer
+from learning.engine import Trainer
 from measure import Row, Skip, hardware, in_turn, row
 from models import NETWORKS
 from place import ROOT, Place, noise, values

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import checkpoint
 from bench_inference import untrained
 from measure import Row, Skip, row
 from oxford_pet import read_list
 from params import SHAPES
 from place import ROOT, Place, quiet_preprocess
+from shared import checkpoint
 from table import short
 from utils import Refusal
 

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 import params
-from checkpoint import Weights
 from inference import Job, Results, segment
 from measure import Row, hardware, races
 from models import build
 from overlay import COLOURS, overlay
 from place import Place, values
-from predict import Predictor
+from scoring.predict import Predictor
+from shared.checkpoint import Weights
 
 BATCH = 8  # what inference.py takes
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench_training import precision_for
-from engine import PRECISIONS
+from learning.engine import PRECISIONS
 from measure import Row, hardware, optional, races
 from models.resnet34_unet import ResNet34UNet
 from place import Place

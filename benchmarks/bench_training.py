@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-import device
 from decoding import Decoding
-from engine import Trainer, placed
-from inputs import statistics
+from learning.engine import Trainer, placed
 from measure import Row, hardware, races
 from models import NETWORKS
 from place import Place, settings
+from shared import device
+from shared.inputs import statistics
 
 SIDE = 256
 BATCH = {"cpu": 8, "cuda": 32}

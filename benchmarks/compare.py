@@ -27,12 +27,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-import checkpoint
 import params
-from metrics import confusion, dice
 from oxford_pet import BACKGROUND, SimpleOxfordPetDataset
-from predict import SCALES, Predictor
-from scores import Methods, batches, best_threshold, threshold_curves
+from scoring.predict import SCALES, Predictor
+from scoring.scores import Methods, batches, best_threshold, threshold_curves
+from shared import checkpoint
+from shared.metrics import confusion, dice
 from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"

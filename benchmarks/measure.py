@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-import device
+from shared import device
 from table import short
 
 Work = Callable[[], object]

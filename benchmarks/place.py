@@ -16,8 +16,8 @@ from PIL import Image
 
 import params
 import preprocess
-import sample
 from oxford_pet import SimpleOxfordPetDataset, read_list, split_trainval
+from source import sample
 from utils import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,9 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from bench_training import trainer
-from device import cpu
 from models import NETWORKS
 from place import noise
+from shared.device import cpu
 from utils import run
 
 SIDE, BATCH, THREADS, SHOWN = 256, 8, 1, 12

@@ -17,8 +17,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 import params
 from compare import Row, Run, experiments, measured, runs
-from pictures import LOOKS, chart, key, legend, png
-from predict import SCALES
+from report.pictures import LOOKS, chart, key, legend, png
+from scoring.predict import SCALES
 from utils import write_bytes
 
 DOCS = ROOT / "docs"

@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 
 import oxford_pet
 import params
-import sample
-from archives import BadArchive, extract, gzip_fault, unpacked_size
-from fetch import Missing, fetch
+from source import sample
+from source.archives import BadArchive, extract, gzip_fault, unpacked_size
+from source.fetch import Missing, fetch
 from utils import Refusal, run, write_bytes, writing
 
 DATASET = Path("dataset/oxford-iiit-pet")

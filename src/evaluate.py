@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from options import add_prediction_options
+from scoring.options import add_prediction_options
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,16 +37,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import checkpoint
-import device
 import params
-import splits
-from metrics import dice, iou
 from models import NETWORKS
 from oxford_pet import BACKGROUND, SimpleOxfordPetDataset, foreground
-from predict import Predictor
 from progress import progress
-from scores import (
+from scoring import splits
+from scoring.predict import Predictor
+from scoring.scores import (
     THRESHOLDS,
     Methods,
     Pixels,
@@ -60,7 +57,9 @@ from scores import (
     threshold_curves,
     with_interval,
 )
-from splits import Split
+from scoring.splits import Split
+from shared import checkpoint, device
+from shared.metrics import dice, iou
 from utils import Refusal, printable, rounded, run, write_bytes, write_csv, write_json
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")

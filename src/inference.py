@@ -23,7 +23,7 @@ from itertools import count, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from options import add_prediction_options, at_least_1
+from scoring.options import add_prediction_options, at_least_1
 from utils import Refusal, printable, replacing, run
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
@@ -65,12 +65,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-import checkpoint
-import device
 from overlay import COLOURS, cutout, overlay, side_by_side
 from photos import Unusable, open_photo
-from predict import Predictor
 from progress import progress
+from scoring.predict import Predictor
+from shared import checkpoint, device
 
 
 class Job(NamedTuple):

@@ -19,11 +19,10 @@ import pandas as pd
 from PIL import Image
 
 import params
-import pictures
-import report
 from oxford_pet import foreground
-from pictures import LOOKS, NETWORKS, Photo
-from report import Chart
+from report import document, pictures
+from report.document import Chart
+from report.pictures import LOOKS, NETWORKS, Photo
 from utils import Refusal, run, write_bytes
 
 IMAGES = Path("plots/images")
@@ -73,8 +72,8 @@ def page(
     test, threshold = each(scores, "dice", LOOKS), each(scores, "threshold", LOOKS)
     best, epoch = each(training, "valid_dice", NETWORKS), each(training, "best_epoch", NETWORKS)
     sections = {
-        "Scores": report.scores_table(scores),
-        "Training and threshold": report.charts(
+        "Scores": document.scores_table(scores),
+        "Training and threshold": document.charts(
             Chart(
                 drawn["curves_dice"],
                 f"Training and validation Dice by epoch. Best validation Dice: {best}; in epoch: {epoch}.",
@@ -91,7 +90,7 @@ def page(
                 "A flat top means that the choice hardly matters. The test split has no part in it.",
             ),
         ),
-        "Where it succeeds and fails": report.charts(
+        "Where it succeeds and fails": document.charts(
             Chart(
                 drawn["dice_distribution"],
                 f"Histograms of the Dice of the test photographs. Means: {test}.",
@@ -103,15 +102,17 @@ def page(
                 "In brackets the number of photographs; few photographs make an unsure mean.",
             ),
         ),
-        "Test photographs": report.mistakes_key() + report.strips(photos["sheet"]),
-        "Lowest Dice, worst first": report.mistakes_key() + report.strips(photos["worst"]),
-        "Data": report.charts(Chart(drawn["dataset"], "Photographs of each split.", "At the size the networks see."))
-        + report.tree(counts),
-        "Networks and environment": report.networks_table(training),
-        "Parameters": report.tree(values),
+        "Test photographs": document.mistakes_key() + document.strips(photos["sheet"]),
+        "Lowest Dice, worst first": document.mistakes_key() + document.strips(photos["worst"]),
+        "Data": document.charts(Chart(drawn["dataset"], "Photographs of each split.", "At the size the networks see."))
+        + document.tree(counts),
+        "Networks and environment": document.networks_table(training),
+        "Parameters": document.tree(values),
     }
-    lead = report.paragraph(f"Mean Dice of the test photographs, and its 95% interval. Photographs: {images}.", "quiet")
-    return report.page("Pet segmentation", lead + report.cards(scores) + report.in_words(scores), sections)
+    lead = document.paragraph(
+        f"Mean Dice of the test photographs, and its 95% interval. Photographs: {images}.", "quiet"
+    )
+    return document.page("Pet segmentation", lead + document.cards(scores) + document.in_words(scores), sections)
 
 
 def each(values: Mapping[str, Any], key: str, names: Iterable[str]) -> str:

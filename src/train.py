@@ -21,16 +21,15 @@ if __name__ == "__main__":  # answered before the slow imports below
 import torch
 from tqdm import tqdm
 
-import checkpoint
 import models
-import parallel
-import resume
-from device import environment, setup
-from engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
-from inputs import CHANNELS, statistics
-from metrics import confusion, dice
+from learning import parallel, resume
+from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
+from learning.seeds import derived_seed
 from oxford_pet import BACKGROUND, SimpleOxfordPetDataset
-from seeds import derived_seed
+from shared import checkpoint
+from shared.device import environment, setup
+from shared.inputs import CHANNELS, statistics
+from shared.metrics import confusion, dice
 
 CACHE, STATES = Path("dataset/cache"), Path(".resume")
 HISTORY = ("epoch", "lr", "train_loss", "train_dice", "valid_loss", "valid_dice")

@@ -7,9 +7,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from device import setup
 from project import clone, commit, ran, shell
 from reliability import Recorder
+from shared.device import setup
 
 LONG = "a folder, größer als sonst, with 宠物 and 🐈 " + "x" * 120
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from checkpoint import Weights
 from models import build
+from shared.checkpoint import Weights
 
 GRAY = 0.45  # between the pretend pets and their background
 

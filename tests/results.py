@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from oxford_pet import foreground
 from pets import make_pet
-from pictures import LOOKS, NETWORKS
+from report.pictures import LOOKS, NETWORKS
 from utils import write_bytes, write_csv, write_json
 
 BREEDS = ("Abyssinian", "Birman", "american_pit_bull_terrier", "pug")  # a capital first letter marks a cat

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import checkpoint
 import pets
 import training
 from handmade import bright, untrained
 from results import make_results
+from shared import checkpoint
 
 SRC = Path(__file__).parents[1] / "src"
 DATASET = Path("dataset/oxford-iiit-pet")

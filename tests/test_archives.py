@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import archives
-from archives import BadArchive, extract, gzip_fault
 from reliability import fault
+from source import archives
+from source.archives import BadArchive, extract, gzip_fault
 
 
 def packed(folder: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

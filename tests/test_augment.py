@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment import GEOMETRIC, WIDTHS, augmented, draw
-from inputs import gray
+from learning.augment import GEOMETRIC, WIDTHS, augmented, draw
 from params import Augment
+from shared.inputs import gray
 
 OFF: dict[str, float] = dict.fromkeys(Augment.model_fields, 0.0)
 STRENGTH = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import training
-from deep_supervision import DeepSupervision
-from engine import Trainer
+from learning.deep_supervision import DeepSupervision
+from learning.engine import Trainer
 from models import NETWORKS
 from models.parts import Decode, EncoderDecoder
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 import download
-import fetch
-import sample
 from misbehaving import Request, serving
 from oxford_pet import read_list
 from pets import make_dataset, write_data_params, write_lists
 from reliability import fault
+from source import fetch, sample
 from utils import Refusal
 
 TREE = dict[str, bytes]

@@ -10,14 +10,14 @@ from typing import Any, get_args
 import pytest
 import torch
 
-import checkpoint
 import train
 import training
-from augment import augmented, draw
-from engine import PRECISIONS, Trainer
-from inputs import statistics, unit
-from losses import loss_function
+from learning.augment import augmented, draw
+from learning.engine import PRECISIONS, Trainer
+from learning.losses import loss_function
 from params import Augment, Train
+from shared import checkpoint
+from shared.inputs import statistics, unit
 from training import TRAIN, epochs, trainer
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +136,7 @@ def test_a_training_follows_from_its_tensors_and_all_of_its_code() -> None:
 SHARED = """
 import torch, torch.distributed as dist
 import parallel, training
-from device import setup
+from shared.device import setup
 setup(1)
 parallel.join()
 it = training.trainer(batch_size=8)

@@ -17,18 +17,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import checkpoint
 import evaluate
 import pets
 import preprocess
-import scores
-import splits
 import training
 from handmade import bright, untrained
-from metrics import confusion, dice
 from oxford_pet import foreground
-from predict import Predictor, resized
 from reliability import fault
+from scoring import scores, splits
+from scoring.predict import Predictor, resized
+from shared import checkpoint
+from shared.metrics import confusion, dice
 from utils import Refusal, rounded
 
 ROOT = Path(__file__).parents[1]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import fetch as fetching
-from archives import gzip_fault
 from download import checker
-from fetch import Missing, fetch
 from misbehaving import Request, closed_port, serving
 from reliability import fault
+from source import fetch as fetching
+from source.archives import gzip_fault
+from source.fetch import Missing, fetch
 from utils import Refusal
 
 CONTENT = gzip.compress(random.Random(1).randbytes(50_000))

@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-import checkpoint
 import inference
 import pets
 from handmade import bright
 from oxford_pet import foreground
-from predict import Predictor
 from reliability import fault
+from scoring.predict import Predictor
+from shared import checkpoint
 from utils import Refusal
 
 ROOT = Path(__file__).parents[1]

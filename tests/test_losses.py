@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from losses import loss_function
+from learning.losses import loss_function
 
 NAMES = ("bce", "ce", "dice", "bce_dice")
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from torchmetrics.functional import classification as outside
 from torchmetrics.functional.segmentation.utils import mask_edges, surface_distance
 
-from metrics import confusion, dice, iou
-from scores import (
+from scoring.scores import (
     BOUNDARY_PIXELS,
     THRESHOLDS,
     accuracy,
@@ -28,6 +27,7 @@ from scores import (
     recall,
     with_interval,
 )
+from shared.metrics import confusion, dice, iou
 
 SHAPE = (11, 11)  # square: torchmetrics takes the height for the width in its distances
 EMPTY, FULL = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)

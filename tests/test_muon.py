@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from muon import LENGTH, Muon, balanced
+from learning.muon import LENGTH, Muon, balanced
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32), st.sampled_from([1e-6, 1.0, 1e6]))

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-import pictures
-from pictures import EXCESS, LOOKS, MISSED, NETWORKS, PANEL, Photo, rgb
+from report import pictures
+from report.pictures import EXCESS, LOOKS, MISSED, NETWORKS, PANEL, Photo, rgb
 
 TEMPLATES = Path(__file__).parents[1] / ".dvc/plots"
 

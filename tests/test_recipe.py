@@ -20,10 +20,10 @@ import params
 import project
 import recipe
 import training
-from engine import Trainer
-from inputs import CHANNELS, statistics
+from learning.engine import Trainer
 from models import build
 from reliability import fault
+from shared.inputs import CHANNELS, statistics
 from utils import Refusal
 
 ROOT = Path(__file__).parents[1]

@@ -20,9 +20,9 @@ from PIL import Image
 
 import browser
 import plot
-import report
-from pictures import LOOKS
 from reliability import fault
+from report import document
+from report.pictures import LOOKS
 from results import make_results, write_arrays
 from utils import Refusal
 
@@ -169,10 +169,10 @@ def test_every_image_says_what_it_shows(page: Page) -> None:
 @fault("Hostile", "markup in the name of a breed", "it is text in the report; nothing is executed or fetched")
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])), st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_any_text_comes_back_from_the_page_as_it_was(name: str, value: str) -> None:
-    read = Page(report.tree({name + "x": {"key": value}}) + report.table({"unet": name}, [(value, name)]))
+    read = Page(document.tree({name + "x": {"key": value}}) + document.table({"unet": name}, [(value, name)]))
     assert read.text.replace("\n", "") == f"{name}xkey{value}{name}{value}{name}".replace("\n", "")
     png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(8)
-    assert Page(report.image(png, name)).all("img")[0]["alt"] == name
+    assert Page(document.image(png, name)).all("img")[0]["alt"] == name
 
 
 @pytest.mark.parametrize(
@@ -187,15 +187,15 @@ def test_any_text_comes_back_from_the_page_as_it_was(name: str, value: str) -> N
 def test_the_difference_in_words(low: float, high: float, words: str) -> None:
     difference = {"dice": (low + high) / 2, "dice_low": low, "dice_high": high}
     scores = {"difference": difference, "all_foreground": {"dice": 0.55}, "mean_mask": {"dice": 0.61}}
-    said = report.in_words(scores)
+    said = document.in_words(scores)
     assert words in said and "−0.000" not in said
     assert "0.550" in said and "0.610" in said
 
 
 def test_a_row_without_any_value_is_left_out() -> None:
-    scores: dict[str, dict[str, Any]] = {name: {"dice": 0.9} for name in report.COLUMNS}
+    scores: dict[str, dict[str, Any]] = {name: {"dice": 0.9} for name in document.COLUMNS}
     scores["unet"]["dice_cats"] = 0.8
-    text = Page(report.scores_table(scores)).text
+    text = Page(document.scores_table(scores)).text
     assert "Dice, cats" in text and "Dice, dogs" not in text
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-import checkpoint
 import compare
 import params
 import results_page as results
 import training
 import utils
 from handmade import bright
-from predict import Predictor
+from scoring.predict import Predictor
+from shared import checkpoint
 
 
 @pytest.mark.parametrize("group", compare.experiments())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sample
 from oxford_pet import BACKGROUND, BORDER, PET, Entry, foreground
-from sample_animal import BREEDS, Breed, animal, placed
+from source import sample
+from source.sample_animal import BREEDS, Breed, animal, placed
 
 SIDE = 64
 TRAINVAL, TEST = 120, 48  # fewer than by default; each picture is the one that the default draws under its name

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learning.schedule import drops, learning_rate
 from params import Train, load
-from schedule import drops, learning_rate
 
 BASE = load(Path(__file__).parents[1] / "params.yaml").train
 SCHEDULES = get_args(Train.model_fields["schedule"].annotation)

@@ -22,14 +22,13 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from torch._inductor.exc import InvalidCxxCompiler
 
-import checkpoint
-import parallel
-import resume
 import training
-from engine import NotFinite, Trainer, explained, spoken, symptom, waiting
-from inputs import CHANNELS, edges, gray, in_mode, statistics, unit
+from learning import parallel, resume
+from learning.engine import NotFinite, Trainer, explained, spoken, symptom, waiting
 from params import Augment, Train
 from reliability import fault
+from shared import checkpoint
+from shared.inputs import CHANNELS, edges, gray, in_mode, statistics, unit
 from training import CPU, TRAIN, VALID, epochs, trainer
 from utils import Refusal
 

@@ -16,10 +16,10 @@ import yaml
 
 import params
 import train
-from device import setup
-from engine import Trainer
-from inputs import CHANNELS, statistics
+from learning.engine import Trainer
 from models import build
+from shared.device import setup
+from shared.inputs import CHANNELS, statistics
 
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import fetch
 import scripts
+from source import fetch
 
 
 @pytest.fixture(scope="session")

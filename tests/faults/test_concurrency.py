@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-import checkpoint
 import training
 from dying import end_of, forked
 from handmade import bright, untrained
 from project import outputs, ran, results, rewound, shell, start
 from reliability import fault
 from scripts import DATASET, script
+from shared import checkpoint
 from utils import remove_abandoned, replacing, write_bytes
 
 # --- under DVC --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import checkpoint
 import download
 import evaluate
 import params
@@ -23,11 +22,12 @@ import pets
 import plot
 import preprocess
 import recipe
-import splits
 from handmade import bright
 from photos import Unusable, open_photo, open_trimap
 from reliability import fault
 from results import make_results
+from scoring import splits
+from shared import checkpoint
 from utils import Refusal
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # photos.py does the same for the scripts

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import torch
 
-import checkpoint
 from handmade import bright
 from misbehaving import Request, serving
 from models import NETWORKS
 from reliability import fault
 from scripts import DATASET, SRC, Ended, script, succeeded, tree, write_params
+from shared import checkpoint
 
 UNET = Path("saved_models/unet.pth")
 

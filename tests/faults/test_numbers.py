@@ -15,14 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-import checkpoint
 import params
 import pets
-import predict
 from handmade import bright
 from oxford_pet import BACKGROUND, PET
 from reliability import fault
+from scoring import predict
 from scripts import DATASET, script, succeeded, tree, write_params
+from shared import checkpoint
 
 RIGHT = "every stage ends well; no score is NaN or infinite"
 LINE = "one line that says what to change; nothing is written"

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from checkpoint import Weights
-from inputs import logits, normalised, unit
+from shared.checkpoint import Weights
+from shared.inputs import logits, normalised, unit
 
 # of test-time augmentation
 SCALES: dict[str, Sequence[float]] = {"none": [1], "flip": [1], "flip_scales": [0.75, 1, 1.25]}

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics import confusion, dice, iou
 from oxford_pet import BACKGROUND
-from predict import resized
+from scoring.predict import resized
+from shared.metrics import confusion, dice, iou
 
 BATCH = 16  # photographs at once, fewer of those larger than USUAL, so that memory does not grow with their size
 USUAL = 256

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
 from photos import Unusable, open_square, open_trimap
-from scores import Pixels
+from scoring.scores import Pixels
 from utils import Refusal
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from pictures import EXCESS, LOOKS, MISSED, NETWORKS, Photo, captions, strip_png
+from report.pictures import EXCESS, LOOKS, MISSED, NETWORKS, Photo, captions, strip_png
 from utils import without_logins
 
 COLUMNS = {**{name: look.title for name, look in LOOKS.items()}, "all_foreground": "All pet", "mean_mask": "Mean mask"}

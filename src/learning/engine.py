@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import parallel
-from augment import augmented, draw
-from deep_supervision import SCALES, DeepSupervision
-from inputs import logits, normalised, unit
-from losses import loss_function
-from metrics import confusion, dice
-from muon import Muon
+from learning import parallel
+from learning.augment import augmented, draw
+from learning.deep_supervision import SCALES, DeepSupervision
+from learning.losses import loss_function
+from learning.muon import Muon
+from learning.schedule import learning_rate
+from learning.seeds import derived_seed, generator
 from oxford_pet import BACKGROUND
 from params import Train
-from schedule import learning_rate
-from seeds import derived_seed, generator
+from shared.inputs import logits, normalised, unit
+from shared.metrics import confusion, dice
 from utils import Refusal, out_of_memory
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inputs import CHANNELS
 from models import build
 from oxford_pet import SIDES
+from shared.inputs import CHANNELS
 from utils import Refusal, write_bytes
 
 FORMAT = "pet segmentation weights, version 1"

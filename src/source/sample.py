@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from oxford_pet import BACKGROUND, BORDER, PET
-from sample_animal import BREEDS, Animal, Breed, Colour, Outline, Part, animal, placed, turned
+from source.sample_animal import BREEDS, Animal, Breed, Colour, Outline, Part, animal, placed, turned
 
 SEED = 2012
 DRAWN_AT = 2  # times the final size; scaling down smooths the edges

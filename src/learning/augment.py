@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inputs import gray
+from learning.seeds import generator
 from params import Augment
-from seeds import generator
+from shared.inputs import gray
 
 ELASTIC_POINTS = 6  # control points of the elastic displacement along each side
 

@@ -1,0 +1,1 @@
+"""How a network learns: the engine, augmentation, losses, learning rate, optimizers, processes, resuming."""

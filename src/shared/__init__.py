@@ -1,0 +1,1 @@
+"""What training and scoring both need: weights files, inputs, the device, Dice."""

@@ -1,0 +1,1 @@
+"""Where the photographs come from: archives, the network, or the sample drawn here."""
