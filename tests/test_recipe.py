@@ -110,8 +110,8 @@ def test_an_earlier_recipe_leaves_nothing_behind(
     recipe.main(*recipe.arguments())
     found, expected = params.read(committed / "params.yaml"), params.overlaid(params.overlaid(before, own), mine)
     assert whole.check(found, "found") == whole.check(expected, "expected")
-    at_first, chosen = dict(recipe.flat(before)), dict(recipe.flat(own))
-    left = [key for key, value in recipe.flat(theirs) if key not in chosen and value != at_first.get(key)]
+    at_first, chosen = dict(params.flat(before)), dict(params.flat(own))
+    left = [key for key, value in params.flat(theirs) if key not in chosen and value != at_first.get(key)]
     said = capsys.readouterr().out
     assert ("as the last commit has it" in said) == bool(left)
     assert all(f"{key}=" in said or f"no {key}" in said for key in left)
