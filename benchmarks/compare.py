@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -90,6 +91,7 @@ def main() -> None:
             keep(run, args.work, lock)
 
 
+@cache
 def experiments() -> dict[str, Any]:
     return yaml.safe_load(EXPERIMENTS.read_text(encoding="utf-8"))
 
@@ -108,12 +110,18 @@ def runs(group: str) -> Iterator[Run]:
 
 def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """params.yaml, under the recipe, under the group's common conditions, under the variant's own changes."""
-    values = params.read(ROOT / "params.yaml")
-    recipe = params.read(ROOT / f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
+    values = committed("params.yaml")
+    recipe = committed(f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
     for overlay in (recipe, plan["common"], own.get("params", {}), {"seed": seed}):
         values = params.overlaid(values, overlay)
     params.check(values, str(EXPERIMENTS))
     return values
+
+
+@cache
+def committed(name: str) -> dict[str, Any]:
+    """Read once for all runs: PyYAML is slow."""
+    return params.read(ROOT / name)
 
 
 def stage(folder: Path, *words: str) -> None:

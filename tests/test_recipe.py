@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import training
 from learning.engine import Trainer
 from models import build
 from reliability import fault
+from scripts import script
 from shared.inputs import CHANNELS, statistics
 from utils import Refusal
 
@@ -57,7 +57,7 @@ def test_every_recipe_trains(name: Any, network: Any, place: Path) -> None:
     overlay = params.overlaid(params.read(ROOT / "recipes" / f"{name}.yaml")["params"], narrow)
     chosen = params.check(params.overlaid(params.read(place / "params.yaml"), overlay), name)
     settings, config = chosen.network(network).train, chosen.network(network).config.model_dump()
-    pixels = torch.from_numpy(training.pixels(8, side=64))
+    pixels = torch.from_numpy(training.pixels(8))
     built = build(network, CHANNELS[settings.input], 2 if settings.loss == "ce" else 1, config)
     trainer = Trainer(built, settings, 1, torch.device("cpu"), *statistics(pixels, settings.input))
     row = trainer.epoch(pixels, pixels, lambda *_: None)
@@ -149,12 +149,10 @@ def test_what_only_an_earlier_recipe_has_goes_before_an_experiment_too(
 def test_a_bad_recipe_is_refused_and_nothing_is_written(place: Path, content: str, reason: str) -> None:
     add(place, "mine", content)
     before = (place / "params.yaml").read_bytes()
-    done = subprocess.run(
-        [sys.executable, ROOT / "src/recipe.py", "mine", "--apply"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert reason in done.stderr
+    done = script("recipe", "mine", "--apply")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert reason in done.err
     assert (place / "params.yaml").read_bytes() == before
 
 
@@ -280,8 +278,7 @@ def test_dvc_reads_the_values_that_were_meant(value: Any) -> None:
 
 def test_list_shows_every_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    done = subprocess.run(
-        [sys.executable, ROOT / "src/recipe.py", "--list"], capture_output=True, text=True, check=True
-    )
-    assert [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "] == NAMES
-    assert done.stdout.count("reported: ") == 4
+    done = script("recipe", "--list")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == NAMES
+    assert done.out.count("reported: ") == 4
