@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -91,7 +91,7 @@ def main() -> None:
             keep(run, args.work, lock)
 
 
-@cache
+@functools.cache
 def experiments() -> dict[str, Any]:
     return yaml.safe_load(EXPERIMENTS.read_text(encoding="utf-8"))
 
@@ -118,7 +118,7 @@ def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[s
     return values
 
 
-@cache
+@functools.cache
 def committed(name: str) -> dict[str, Any]:
     """Read once for all runs: PyYAML is slow."""
     return params.read(ROOT / name)

@@ -24,9 +24,9 @@ PAUSED = "the training waits in its third epoch"
 step, launch = Trainer.step, parallel.launch
 
 
-def step_or_pause(it: Trainer, loss: Tensor, number: int) -> None:
-    step(it, loss, number)
-    if len(it.history) == 2 and parallel.rank() == 0:
+def step_or_pause(self: Trainer, loss: Tensor, number: int) -> None:
+    step(self, loss, number)
+    if len(self.history) == 2 and parallel.rank() == 0:
         print(PAUSED, flush=True)
         time.sleep(3600)
 

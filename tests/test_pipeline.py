@@ -63,7 +63,7 @@ def test_nothing_runs_twice_and_nothing_is_left_behind(pipeline: Path) -> None:
 
 
 def test_a_comment_in_the_picture_code_runs_only_plot(pipeline: Path, edit: Any) -> None:
-    edit("src/pictures.py", lambda text: text + "# a comment\n")
+    edit("src/report/pictures.py", lambda text: text + "# a comment\n")
     assert ran(shell(pipeline, "dvc", "repro")) == ["plot"]
 
 

@@ -49,6 +49,7 @@ def test_every_recipe_of_the_repository_gives_valid_parameters(name: str, monkey
     params.check(params.overlaid(params.read(ROOT / "params.yaml"), overlay), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["unet", "resnet34_unet"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_trains(name: Any, network: Any, place: Path) -> None:

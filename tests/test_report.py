@@ -29,6 +29,8 @@ from utils import Refusal
 SRC = Path(plot.__file__).parent
 HOSTILE = '<img src=x onerror=alert(1)>&"quoted"'
 IMAGES = ("curves_dice", "curves_loss", "dice_distribution", "dice_by_breed", "thresholds", "test_sheet", "worst")
+pytestmark = pytest.mark.slow
+
 OUTPUTS = ["plots/report.html", *(f"plots/images/{name}.png" for name in IMAGES)]
 
 
@@ -118,7 +120,7 @@ def test_one_epoch_and_one_photograph_are_enough(tmp_path: Path, monkeypatch: py
 
 def test_no_network_is_loaded(made: Path) -> None:
     imported = {line.split("|")[-1].strip() for line in (made / "imports.txt").read_text().splitlines()}
-    assert "pictures" in imported and "torch" not in imported
+    assert "report.pictures" in imported and "torch" not in imported
 
 
 @fault("Input", "words behind a script that takes none", "usage and one line, exit 2")

@@ -36,6 +36,8 @@ from shared.inputs import CHANNELS, edges, gray, in_mode, statistics, unit
 from training import CPU, TRAIN, VALID, epochs, trainer
 from utils import Refusal
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = get_args(Train.model_fields["schedule"].annotation)
 
 
