@@ -343,7 +343,7 @@ def tested(copy: Path, tests: Sequence[str], scratch: Path, log: Path) -> None:
             os.dup2(target, stream)
         has = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (has + MEMORY, has + MEMORY))
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         sys.dont_write_bytecode = True  # or a change within the same second would not be seen
         tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
         os.chdir(copy)
@@ -351,7 +351,8 @@ def tested(copy: Path, tests: Sequence[str], scratch: Path, log: Path) -> None:
         import pytest
 
         files = [f"tests/{name}.py" for name in tests]
-        code = int(pytest.main(["-x", "-q", "-o", "addopts=-p no:cacheprovider", *files], plugins=[SameExamples()]))
+        options = ["-x", "-q", "--assert=plain", "-o", "addopts=-p no:cacheprovider"]
+        code = int(pytest.main([*options, *files], plugins=[SameExamples()]))
     finally:
         os._exit(code)
 

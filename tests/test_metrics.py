@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
@@ -145,6 +145,7 @@ levels = st.one_of(st.floats(0, 1, width=32), st.sampled_from(THRESHOLDS))
 
 
 @given(arrays.arrays(np.float32, (2, 2, 3, 4), elements=levels), arrays.arrays(bool, (2, 3, 4)))
+@settings(max_examples=20)
 def test_the_histogram_finds_what_comparing_at_each_threshold_finds(maps: np.ndarray, truth: np.ndarray) -> None:
     probabilities, real = torch.from_numpy(maps), torch.from_numpy(truth)
     curves = dice_by_threshold(probabilities, real)
