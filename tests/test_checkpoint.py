@@ -85,7 +85,6 @@ def other_number() -> dict[str, torch.Tensor]:
     return state
 
 
-@fault("Corruption", "one property or tensor of a weights file", "refused by the checksum")
 @pytest.mark.parametrize(
     "change",
     [
@@ -108,8 +107,14 @@ def test_whatever_else_is_in_the_file_is_refused(tmp_path: Path, change: dict[st
 
 
 def test_a_checksum_is_the_same_for_equal_weights() -> None:
-    other = replace(WEIGHTS, state={name: tensor.clone() for name, tensor in WEIGHTS.state.items()})
-    assert checksum(other) == checksum(WEIGHTS)
+    """However the tensors lie in memory, and in whatever order the names of a mapping stand."""
+    state = {
+        name: tensor.mT.contiguous().mT if tensor.ndim == 4 else tensor.clone()
+        for name, tensor in WEIGHTS.state.items()
+    }
+    one = replace(WEIGHTS, config={"width": 2, "dropout": 0.0})
+    other = replace(WEIGHTS, config={"dropout": 0.0, "width": 2}, state=state)
+    assert checksum(other) == checksum(one)
 
 
 @fault("Corruption", "a byte of a weights file", "named, exit 1, or the byte is of no consequence")
@@ -136,7 +141,6 @@ def test_the_smallest_and_the_largest_picture_are_plausible(side: int) -> None:
     assert plausible(replace(WEIGHTS, image_size=side), size(WEIGHTS))
 
 
-@fault("Hostile", "weights whose numbers cannot be, with a right checksum", "refused")
 @pytest.mark.parametrize(
     "change",
     [
@@ -162,7 +166,7 @@ def test_the_smallest_and_the_largest_picture_are_plausible(side: int) -> None:
     ids=str,
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(Refusal, match=r"w\.pth: damaged"):
+    with pytest.raises(Refusal, match=r"w\.pth: (damaged|weights of)"):
         checkpoint.load(written(tmp_path / "w.pth", replace(WEIGHTS, **change)))
 
 
@@ -208,7 +212,6 @@ def test_a_packed_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.Mon
         checkpoint.load(tmp_path / "packed.pth")
 
 
-@fault("Numbers", "weights that are not finite", "one line")
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, number: float) -> None:
     state = other_number()

@@ -101,6 +101,7 @@ def test_a_part_that_is_whole_is_only_checked(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT)
     with serving({NAME: CONTENT}) as server:
         assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [len(CONTENT)]
 
 
 @fault("Corruption", "the part of an unfinished download", "found out by the checksum, downloaded again")
@@ -236,6 +237,33 @@ def test_a_slow_server_is_waited_for(tmp_path: Path) -> None:
     with serving({NAME: CONTENT}, behave) as server:
         assert get(tmp_path, server.url) == CONTENT
         assert server.starts == [0]
+
+
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / NAME
+    with serving({NAME: CONTENT}) as server:
+        fetch([f"{server.url}/{NAME}"], target, checker(MD5))
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("begun", "length", "needed"),
+    [(0, len(CONTENT), len(CONTENT)), (1000, len(CONTENT), len(CONTENT) - 1000), (0, 10**15, 4 << 30)],
+)
+def test_room_is_asked_for_what_is_missing_and_no_more_than_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: int, length: int, needed: int
+) -> None:
+    def too_little(_: Path, size: int) -> None:
+        raise Refusal(f"{size} bytes are needed")
+
+    def behave(request: Request) -> None:
+        request.give() if length == len(CONTENT) else request.answer(200, CONTENT, length)
+
+    monkeypatch.setattr(fetching, "require_room", too_little)
+    if begun:
+        (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:begun])
+    with serving({NAME: CONTENT}, behave) as server, pytest.raises(Refusal, match=f"^{needed} bytes are needed"):
+        get(tmp_path, server.url)
 
 
 @fault("Hostile", "a server that never stops sending", "cut off, one line")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -34,14 +35,18 @@ def kept(folder: Path, made_from: resume.Fingerprint, name: str = "unet") -> res
 def test_a_fingerprint_is_of_values_and_of_what_files_hold(tmp_path: Path) -> None:
     file = tmp_path / "engine.py"
     file.write_text("a = 1")
-    first = resume.fingerprint({"seed": 42, "train.lr": 0.1}, [file])
-    assert first == resume.fingerprint({"seed": 42, "train.lr": 0.1}, [file])
-    assert len(first) == 3
-    assert first != resume.fingerprint({"seed": 43, "train.lr": 0.1}, [file])
-    assert first != resume.fingerprint({"seed": "42", "train.lr": 0.1}, [file]), "text is no number"
+
+    def found(seed: int | str) -> resume.Fingerprint:
+        return resume.fingerprint({"seed": seed, "train.lr": 0.1}, [file])
+
+    first = found(42)
+    assert first == found(42)
+    assert first != found(43)
+    assert first != found("42"), "text is no number"
+    assert list(first) == ["seed", "train.lr", "engine.py"]
     file.write_text("a = 2")
-    second = resume.fingerprint({"seed": 42, "train.lr": 0.1}, [file])
-    assert [key for key in first if first[key] != second[key]] == [key for key in first if "engine" in key]
+    assert found(42) == first | {"engine.py": hashlib.blake2b(b"a = 2").hexdigest()[:32]}
+    assert found(42) != first
 
 
 def test_a_difference_names_values_and_files() -> None:
@@ -162,6 +167,12 @@ def test_the_last_three_states_of_a_network_are_kept(tmp_path: Path) -> None:
     found = {number: resume.Keeper(tmp_path, "unet", {"a": str(number)}).load()[0] is not None for number in range(5)}
     assert found == {0: False, 1: False, 2: True, 3: True, 4: True}
     assert other.path.exists()
+
+
+def test_an_old_state_that_goes_meanwhile_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = [tmp_path / f"unet-{number}.state" for number in range(4)]
+    monkeypatch.setattr(resume.Keeper, "others", lambda _: gone)
+    assert kept(tmp_path, {"a": "1"}).path.exists()
 
 
 @pytest.mark.parametrize(("epoch", "write", "written"), [(1, 0.1875, 100), (1, 0.25, 21), (1, 1, 7), (30, 1, 100)])
