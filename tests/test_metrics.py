@@ -72,6 +72,25 @@ def test_precision_recall_and_accuracy_equal_torchmetrics(predicted: np.ndarray,
     assert accuracy(counts).item() == pytest.approx(outside.binary_accuracy(p, t).item(), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        (dice, [2 / 6, 4 / 7, 1]),
+        (iou, [1 / 5, 2 / 5, 1]),
+        (precision, [1 / 4, 2 / 3, 1]),
+        (recall, [1 / 2, 2 / 4, 1]),
+        (accuracy, [4 / 8, 5 / 8, 1]),
+    ],
+)
+def test_counts_of_one_mask_and_of_a_table_of_them(score: Callable[[Tensor], Tensor], expected: list[float]) -> None:
+    """In double precision: a mean over thousands of photographs is shown to five decimals."""
+    counts = torch.tensor([[1, 3, 1, 3], [2, 1, 2, 3], [0, 0, 0, 8]])
+    assert score(counts[0]).item() == pytest.approx(expected[0], rel=1e-12)
+    assert score(counts).tolist() == pytest.approx(expected, rel=1e-12)
+    table = counts.unsqueeze(1).repeat(1, 2, 1)
+    assert score(table).tolist() == [pytest.approx([value] * 2, rel=1e-12) for value in expected]
+
+
 @given(st.lists(st.tuples(masks, masks), min_size=1, max_size=4))
 def test_pooled_scores_equal_torchmetrics_over_all_pixels(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     p, t = (torch.from_numpy(np.stack(several)) for several in zip(*pairs, strict=True))

@@ -141,7 +141,20 @@ def test_large_photographs_come_fewer_at_once(side: int, at_once: int) -> None:
     pixels = torch.zeros(1, 1, 1, 4, dtype=torch.uint8).expand(33, side, side, 4)
     found = [len(batch) for batch in batches(pixels)]
     assert found == [min(at_once, 33 - start) for start in range(0, 33, at_once)]
-    assert not list(batches(pixels[:0]))
+
+
+class Nothing:
+    """A split without photographs, of which nothing can be decoded."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        raise AssertionError
+
+
+def test_no_photographs_are_no_batches() -> None:
+    assert not list(batches(Nothing()))
 
 
 def test_an_interval_is_the_binomials() -> None:
