@@ -66,6 +66,20 @@ def test_a_line_that_is_none(line: str) -> None:
         Entry.parse(line)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("pug_1 1 2", "3 fields in place of NAME CLASS SPECIES BREED"),
+        ("pug_1 1 2 3 4", "5 fields in place of NAME CLASS SPECIES BREED"),
+        ("pug1 1 2 3", "'pug1' is not of the form Breed_123"),
+        ("pug_1 1 3 1", "species '3' is not 1 or 2"),
+    ],
+)
+def test_the_reason_says_what_is_wrong_with_a_line(line: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        Entry.parse(line)
+
+
 @pytest.mark.parametrize("letter", ["x", "宠"])
 def test_a_name_may_be_as_long_as_a_file_system_allows(letter: str) -> None:
     """240 bytes, and a letter may take three."""
