@@ -111,6 +111,7 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "without an underscore there is no breed either",
         ),
     ],
+    "scoring/splits": [("return self.pixels", "1 -> 2", "all photographs have the same side")],
     "learning/schedule": [
         ("case ", "progress < RISE -> (progress <= RISE)", "at the top both halves have the same rate"),
         ("best, waited, count", "0 -> 1", "the first epoch is always the best so far, and sets it to 0"),
@@ -123,6 +124,12 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "hashlib.blake2b(repr(sorted(made_from.items())).encode(), digest_size=8)"
             " -> hashlib.blake2b(repr(sorted(made_from.items())).encode())",
             NAME,
+        ),
+        (
+            "return torch.load",
+            'torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)'
+            " -> torch.load(io.BytesIO(content[32:]), map_location='cpu')",
+            "torch's default",
         ),
         ("self.due = ", "took > CHEAP -> (took >= CHEAP)", "no write takes exactly so long"),
     ],

@@ -261,3 +261,13 @@ def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(Refusal, match=reason):
             checkpoint.load(path)
+
+
+def test_a_program_of_torchscript_is_refused_in_one_line(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """torch would warn of it, with a line of its own code."""
+    with zipfile.ZipFile(tmp_path / "script.pth", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "version"):
+            archive.writestr(f"script/{name}", b"3\n")
+    with pytest.raises(Refusal, match=r"script\.pth: not a weights file, or damaged"):
+        checkpoint.load(tmp_path / "script.pth")
+    assert not recwarn.list

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,6 +93,19 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     resume.save(tmp_path / "x.state", {}, tensors)
     found = resume.read(tmp_path / "x.state")
     assert found is not None and all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("executed"),))
+
+
+def test_code_in_a_state_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    resume.save(tmp_path / "x.state", {}, {"history": Malicious()})
+    with pytest.raises(pickle.UnpicklingError):
+        resume.read(tmp_path / "x.state")
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_state_of_something_else_is_named_and_kept(tmp_path: Path) -> None:
