@@ -111,6 +111,13 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "without an underscore there is no breed either",
         ),
     ],
+    "preprocess": [
+        (
+            "write_header(",
+            "write_header(array, len(entries), side) -> write_header(array, side, len(entries))",
+            "it only takes the room of the header, which is written again at the end",
+        ),
+    ],
     "scoring/splits": [("return self.pixels", "1 -> 2", "all photographs have the same side")],
     "learning/schedule": [
         ("case ", "progress < RISE -> (progress <= RISE)", "at the top both halves have the same rate"),

@@ -315,8 +315,22 @@ def test_the_one_line_names_five(dataset: Path, count: int, more: str) -> None:
     assert f"mask is missing{more}. Repair the source" in said
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_items_are_worked_on_a_few_ahead_and_come_in_order(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+@pytest.mark.parametrize("limit", [0, 2])
+def test_room_is_asked_for_all_tensors(dataset: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Before anything is decoded: four bytes a pixel of 22 and 6 photographs, or of two of each split."""
+
+    def too_little(_: Path, size: int) -> None:
+        raise Refusal(f"{size} bytes are needed")
+
+    monkeypatch.setattr(preprocess, "require_room", too_little)
+    assert refused(limit=limit) == f"{(6 if limit else 28) * SIDE * SIDE * 4} bytes are needed"
+    assert dataset.exists()
+
+
+@pytest.mark.parametrize(("cores", "ahead"), [(1, 4), (2, 8), (None, 4)])
+def test_items_are_worked_on_a_few_ahead_and_come_in_order(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, ahead: int
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     taken: list[int] = []
 
@@ -327,7 +341,7 @@ def test_items_are_worked_on_a_few_ahead_and_come_in_order(monkeypatch: pytest.M
 
     results = preprocess.in_order(lambda number: number**2, items())
     assert next(results) == (0, 0)
-    assert len(taken) == 4 * cores + 1
+    assert len(taken) == ahead + 1
     assert list(results) == [(number, number**2) for number in range(1, 50)]
 
 
