@@ -32,8 +32,8 @@ figure here is one of the full dataset.
 
 ## Ours and the best of the published recipes
 
-The largest size comes first. The scores are test [Dice](glossary.md#dice), the mean over photographs: with several seeds
-the mean of the seeds, and in brackets the lowest and the highest. `oxford` is our recipe. The other recipe is the
+The largest size comes first. The scores are test [Dice](glossary.md#dice), the mean over photographs: with several
+seeds the mean of the seeds, and in brackets the lowest and the highest. `oxford` is our recipe. The other recipe is the
 published one with the best validation Dice. A name with a comma is a recipe with the change that follows the comma. A
 [point](glossary.md#point) is 0.01 of Dice.
 """
@@ -43,8 +43,8 @@ METHOD = """## How it was measured
   [results.csv](results.csv). [experiments.yaml](../benchmarks/experiments.yaml) says what the runs of a group have in
   common. `python benchmarks/results_page.py` makes this page from both.
 - A run that has its row in results.csv is not run again. To measure it again, remove the row first.
-- Dice is the mean over photographs; pooled Dice counts the pixels of all photographs together. Both use the threshold and
-  the test-time augmentation of the recipe.
+- Dice is the mean over photographs; [pooled](glossary.md#pooled) Dice counts the pixels of all photographs together.
+  Both use the threshold and the test-time augmentation of the recipe.
 - The weights of the best validation epoch are scored. No choice is made with test photographs.
 - With several seeds (or several folds of one seed, where no test photograph is used) the mean comes first, and then the
   lowest and the highest.
@@ -89,7 +89,7 @@ def document() -> str:
         parts.append(f"## {plan['title']}\n\n{' '.join(plan['about'].split())}\n")
         if found := of_group(group):
             parts.append(conditions(found) + "\n")
-        if with_test := tested(found):
+        if tested(found):
             parts.append(f"![Test Dice of every run]({picture(group)})\n")
         if found:
             parts.append(table(*filled(COLUMNS, lines(found))))
@@ -141,7 +141,7 @@ def lines(found: Sequence[Row]) -> Iterator[list[str]]:
         yield [variant, LOOKS[network].title, str(len(own)), *scores, *ends]
 
 
-def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
+def differences(found: Sequence[Row], reference: str, score: str = "valid_dice") -> Iterator[list[str]]:
     """Each variant against the reference in pairs of the same seed and fold; chance that both share goes out."""
     for variant, network, own in together(found):
         base = {
@@ -149,7 +149,7 @@ def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
         }
         pairs = [(row, base[place]) for row in own if (place := (row["seed"], row["fold"])) in base]
         if pairs and variant != reference:
-            points = [100 * (float(one["valid_dice"]) - float(other["valid_dice"])) for one, other in pairs]
+            points = [100 * (float(one[score]) - float(other[score])) for one, other in pairs]
             yield [variant, LOOKS[network].title, str(len(pairs)), ranged(points, "+z.1f")]
 
 
