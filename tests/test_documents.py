@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import runpy
-from itertools import pairwise
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+import params
+import recipe
 import results_page
+from utils import Refusal
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -121,6 +125,36 @@ def test_the_table_of_choices_agrees_with_the_measured_rows() -> None:
         assert found[variant, network] == [pairs, f"{points} ({span})" if span else points]
 
 
+@pytest.mark.parametrize("page", [README, ROOT / "docs/experiments.md"], ids=lambda page: page.name)
+def test_every_value_of_a_shown_experiment_is_allowed(page: Path) -> None:
+    blocks = re.findall(r"^```\n(.*?)^```", text(page), re.S | re.M)
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines() if " src/recipe.py " in line]
+    assert commands
+    for _, _, name, *words in commands:
+        laid = params.overlaid(params.read(ROOT / "params.yaml"), params.read(ROOT / f"recipes/{name}.yaml")["params"])
+        sweep = [word.split("=") for word in words if "=" in word]
+        for chosen in itertools.product(*(values.split(",") for _, values in sweep)):
+            values = laid
+            for (key, _), value in zip(sweep, chosen, strict=True):
+                values = params.overlaid(values, recipe.nested(key, yaml.safe_load(value)))
+            params.check(values, " ".join(words))
+
+
+def test_the_refusals_in_the_readme_are_real() -> None:
+    values = params.read(ROOT / "params.yaml")
+    train = {("epoch" if key == "epochs" else key): value for key, value in values["train"].items()}
+    for wrong, shown in (
+        (values | {"train": train}, "train.epochs is missing (and 1 more)"),
+        (
+            params.overlaid(values, {"train": {"optimizer": "lion"}}),
+            "train.optimizer = 'lion': should be 'adam', 'adamw', ",
+        ),
+    ):
+        assert shown in text(README)
+        with pytest.raises(Refusal, match=re.escape(shown)):
+            params.check(wrong, "params.yaml")
+
+
 def test_the_glossary_gives_each_word_one_sentence() -> None:
     glossary = text(ROOT / "docs/glossary.md")
     entries = re.findall(r"^## (.+)\n\n((?:.+\n)+)", glossary, re.M)
@@ -139,4 +173,4 @@ def test_no_page_says_a_thing_twice() -> None:
         for piece in re.split(r"\n\s*\n|^- ", re.sub(r"^```.*?^```", "", text(page), flags=re.S | re.M), flags=re.M)
     ]
     longer = sorted(piece for piece in pieces if len(piece) > 60)
-    assert [one for one, other in pairwise(longer) if one == other] == []
+    assert [one for one, other in itertools.pairwise(longer) if one == other] == []
