@@ -26,9 +26,9 @@ RESULTS = DOCS / "results.md"
 OURS = "oxford"
 HEAD = """# Results on real photographs
 
-This page compares our recipe with those of four published systems, and each choice in our recipe with its alternatives.
-[report.md](report.md) says what follows from it. The photographs are a [slice](glossary.md#slice) of the dataset, so no
-figure here is one of the full dataset.
+This page compares our [recipe](glossary.md#recipe) with those of four published systems, and each choice in our recipe
+with its alternatives. [report.md](report.md) says what follows from it. The photographs are a
+[slice](glossary.md#slice) of the dataset, so no figure here is one of the full dataset.
 
 ## Ours and the best of the published recipes
 
@@ -44,10 +44,11 @@ METHOD = """## How it was measured
   common. `python benchmarks/results_page.py` makes this page from both.
 - A run that has its row in results.csv is not run again. To measure it again, remove the row first.
 - Dice is the mean over photographs; [pooled](glossary.md#pooled) Dice counts the pixels of all photographs together.
-  Both use the threshold and the test-time augmentation of the recipe.
+  Both use the [threshold](glossary.md#threshold) and the
+  [test-time augmentation](glossary.md#test-time-augmentation) of the recipe.
 - The weights of the best validation epoch are scored. No choice is made with test photographs.
-- With several seeds (or several folds of one seed, where no test photograph is used) the mean comes first, and then the
-  lowest and the highest.
+- With several seeds (or several [folds](glossary.md#fold) of one seed, where no test photograph is used) the mean comes
+  first, and then the lowest and the highest.
 - Compare the lowest validation loss, and the epoch that had it, only between recipes with the same loss function.
 
 The photographs are the 505 that [slice.txt](../benchmarks/slice.txt) names. They were scaled down to at most 512 pixels
