@@ -87,7 +87,7 @@ def document() -> str:
     groups = ordered()
     parts = [HEAD, table(LEADS, (line for group in groups for line in leads(tested(of_group(group))))), METHOD]
     for group, plan in groups.items():
-        parts.append(f"## {plan['title']}\n\n{' '.join(plan['about'].split())}\n")
+        parts.append(f"## {plan['title']}\n\nGroup `{group}`. {' '.join(plan['about'].split())}\n")
         if found := of_group(group):
             parts.append(conditions(found) + "\n")
         if tested(found):
