@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from learning.augment import augmented, draw
 from measure import Row, hardware, optional, races
-from params import Augment
+from params.training import Augment
 from place import Place, settings
 from shared.inputs import unit
 

@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import params
 from learning.engine import Trainer
 from measure import Row, Skip, hardware, in_turn, row
-from models import NETWORKS
-from place import ROOT, Place, noise, values
+from models import network_class
+from params import whole
+from place import NETWORKS, ROOT, Place, noise, values
 from table import short
 
 SIDE, BATCH, STEPS = 256, 32, 20
@@ -27,13 +28,11 @@ def rows(_: Place) -> Iterator[Row]:
     where = hardware()
     if where.type != "cuda":
         raise Skip("no GPU here")
-    for name in params.SHAPES:
+    for name in NETWORKS:
         yield from used(name, where, SIDE, BATCH, STEPS, MATRIX)
 
 
-def used(
-    name: params.NetworkName, where: torch.device, side: int, batch: int, steps: int, matrix: int
-) -> Iterator[Row]:
+def used(name: str, where: torch.device, side: int, batch: int, steps: int, matrix: int) -> Iterator[Row]:
     pixels = noise(batch * steps, side).to(where)
     modes = {
         f"{name}, {'deterministic' if deterministic else 'fast'}, {'compiled' if compiled else 'eager'}": epoch(
@@ -56,12 +55,12 @@ def used(
 
 
 def epoch(
-    name: params.NetworkName, pixels: torch.Tensor, batch: int, where: torch.device, deterministic: bool, compiled: bool
+    name: str, pixels: torch.Tensor, batch: int, where: torch.device, deterministic: bool, compiled: bool
 ) -> Callable[[], None]:
     recipe = params.read(ROOT / "recipes/oxford.yaml")["params"]
     own = {"train": {"batch_size": batch, "compile": compiled, "deterministic": deterministic}}
-    chosen = params.check(params.overlaid(params.overlaid(values(), recipe), own), "recipes/oxford.yaml").network(name)
-    trainer = Trainer(NETWORKS[name](), chosen.train, 0, where, [0.5] * 3, [0.25] * 3)
+    chosen = whole.check(params.overlaid(params.overlaid(values(), recipe), own), "recipes/oxford.yaml").networks[name]
+    trainer = Trainer(network_class(name)(), chosen.train, 0, where, [0.5] * 3, [0.25] * 3)
 
     def work() -> None:
         torch.use_deterministic_algorithms(deterministic)
@@ -84,7 +83,7 @@ def products(side: int, where: torch.device) -> Callable[[], None]:
 def flops(name: str, side: int) -> int:
     """Of a photograph, forward and backward; nothing is computed for it."""
     with torch.device("meta"):
-        network, image = NETWORKS[name](), torch.zeros(1, 3, side, side)
+        network, image = network_class(name)(), torch.zeros(1, 3, side, side)
     with FlopCounterMode(display=False) as counter:
         network(image).sum().backward()
     return counter.get_total_flops()

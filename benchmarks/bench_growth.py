@@ -17,8 +17,7 @@ import numpy as np
 from bench_inference import untrained
 from measure import Row, Skip, row
 from oxford_pet import read_list
-from params import SHAPES
-from place import ROOT, Place, quiet_preprocess
+from place import NETWORKS, ROOT, Place, quiet_preprocess
 from shared import checkpoint
 from table import short
 from utils import Refusal
@@ -28,8 +27,8 @@ REPETITIONS = 3
 ONCE = {"preprocess": 800, "train": 400, "evaluate": 400}  # photographs that take a second or two
 CALLS = {
     "preprocess": "import preprocess as stage; call = stage.main",
-    "train": "import train as stage, params, device; p = params.load();"
-    " call = lambda: stage.train('unet', p, device.setup(p.threads))",
+    "train": "import train as stage; job = stage.job_of('unet', stage.load());"
+    " call = lambda: stage.train(job, stage.setup(job.threads))",
     "evaluate": "import evaluate as stage; call = stage.stage",
 }
 CHILD = """
@@ -79,7 +78,7 @@ def prepared(place: Place, stage: str, times: int) -> Path:
     with contextlib.chdir(folder):
         if stage != "preprocess":
             quiet_preprocess()
-        for name in SHAPES:
+        for name in NETWORKS:
             checkpoint.save(Path(f"saved_models/{name}.pth"), untrained(name))
     return folder
 

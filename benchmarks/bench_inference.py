@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import params
 from inference import Job, Results, segment
 from measure import Row, hardware, races
-from models import build
-from overlay import COLOURS, overlay
-from place import Place, values
+from models import build, checked_config
+from overlay import overlay
+from params import whole
+from place import NETWORKS, Place, values
+from report.looks import KNOWN
 from scoring.predict import Predictor
 from shared.checkpoint import Weights
 
@@ -28,11 +29,11 @@ BATCH = 8  # what inference.py takes
 def rows(place: Place) -> Iterator[Row]:
     where = hardware()
     files = [place.dataset / "images" / f"{name}.jpg" for name in place.test]
-    for name in params.SHAPES:
+    for name in NETWORKS:
         weights = untrained(name)
         predictor = Predictor(weights, "none", where)
 
-        results = Results(place.folder, [name], [COLOURS[name]], 0.5, cutout=False)
+        results = Results(place.folder, [name], [KNOWN[name].colour], 0.5, cutout=False)
 
         def ours(predictor: Predictor = predictor, results: Results = results) -> int:
             segment([Job(file, file.stem) for file in files], [predictor], BATCH, results.write, lambda _: None)
@@ -45,10 +46,10 @@ def rows(place: Place) -> Iterator[Row]:
         yield from races("inference", {f"inference.py, {name}": ours, "plain loop": theirs}, 5, work)
 
 
-def untrained(name: params.NetworkName) -> Weights:
+def untrained(name: str) -> Weights:
     """A network as params.yaml has it."""
-    chosen = params.check(values(), "params.yaml")
-    config = chosen.network(name).config.model_dump()
+    chosen = whole.check(values(), "params.yaml")
+    config = checked_config(name, chosen.networks[name].config, "params.yaml")
     state = build(name, 3, 1, config).state_dict()
     return Weights(name, config, 1, "rgb", [0.5] * 3, [0.25] * 3, chosen.data.image_size, {}, state)
 
@@ -66,5 +67,5 @@ def plain(files: Sequence[Path], weights: Weights, out: Path, where: torch.devic
         native = F.interpolate(probabilities, photo.size[::-1], mode="bilinear")[0, 0].numpy()
         mask = Image.fromarray(((native >= 0.5) * 255).astype(np.uint8))
         mask.save(out / f"{file.stem}_mask.png")
-        overlay(photo, mask, COLOURS[weights.network]).save(out / f"{file.stem}_overlay.png")
+        overlay(photo, mask, KNOWN[weights.network].colour).save(out / f"{file.stem}_overlay.png")
     return len(files)

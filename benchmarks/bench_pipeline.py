@@ -70,6 +70,6 @@ def finished(folder: Path) -> Path:
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values(**TINY)), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(values(**TINY), sort_keys=False), encoding="utf-8")
     command(folder, *DVC, "repro")()
     return folder

@@ -8,13 +8,12 @@ import torch
 
 from bench_growth import ONCE, prepared, spent
 from measure import Row, Skip, middle, row
-from params import SHAPES
-from place import Place
+from place import NETWORKS, Place
 
 REPETITIONS = 5
 CALL = (
-    "import train as stage, params, device; p = params.load();"
-    " call = lambda: stage.train({name!r}, p, device.setup(p.threads, portable={portable}))"
+    "import train as stage; job = stage.job_of({name!r}, stage.load());"
+    " call = lambda: stage.train(job, stage.setup(job.threads, portable={portable}))"
 )
 
 
@@ -22,7 +21,7 @@ def rows(place: Place) -> Iterator[Row]:
     if torch.cuda.is_available():
         raise Skip("it acts on a CPU only")
     folder = prepared(place, "train", 1)
-    for name in SHAPES:
+    for name in NETWORKS:
         calls = {portable: CALL.format(name=name, portable=portable) for portable in (True, False)}
         taken = [
             {portable: spent(call, folder).seconds for portable, call in calls.items()} for _ in range(REPETITIONS)

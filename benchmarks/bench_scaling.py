@@ -43,7 +43,7 @@ def rate(folder: Path, processes: int, batch: int) -> float:
     """Photographs a second in the last epoch."""
     changes: dict[str, Any] = {"threads": 1, "train": {"epochs": EPOCHS, "batch_size": batch, "processes": processes}}
     chosen = params.overlaid(values(**SMALL), changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(chosen), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
     command = [sys.executable, str(ROOT / "src/train.py"), "--model", "unet"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Subset
 from decoding import Decoding
 from learning.engine import Trainer, placed
 from measure import Row, hardware, races
-from models import NETWORKS
-from place import Place, settings
+from models import network_class
+from place import NETWORKS, Place, settings
 from shared import device
 from shared.inputs import statistics
 
@@ -24,7 +24,8 @@ A_FEW = {"unet": 16, "resnet34_unet": 32}  # photographs of an epoch on a CPU: a
 def rows(place: Place) -> Iterator[Row]:
     where = hardware()
     pixels = place.cached(SIDE)
-    for name, build in NETWORKS.items():
+    for name in NETWORKS:
+        build = network_class(name)
         count = len(pixels) // BATCH["cuda"] * BATCH["cuda"] if where.type == "cuda" else A_FEW[name]
         batch = BATCH[where.type]
         ours = trainer(build(), pixels[:count], batch, where)

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,14 +28,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 import params
-from oxford_pet import BACKGROUND, SimpleOxfordPetDataset
+from oxford_pet import SimpleOxfordPetDataset, foreground
+from params import whole
+from params.whole import Params
 from scoring.predict import SCALES, Predictor
 from scoring.scores import Methods, batches, best_threshold, threshold_curves
 from shared import checkpoint
-from shared.metrics import confusion, dice
+from shared.metrics import confusion, dice, is_pet
 from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
+NETWORKS = params.networks(params.read(ROOT / "params.yaml"))
 FOLDS = 5
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KEY = ("group", "variant", "network", "seed", "fold")
@@ -52,7 +55,7 @@ class Run(NamedTuple):
 
     group: str
     variant: str
-    network: params.NetworkName | Literal["ensemble"]
+    network: str  # or "ensemble"
     seed: int
     fold: int | str
     values: dict[str, Any]
@@ -71,7 +74,7 @@ def main() -> None:
     parser.add_argument("groups", nargs="+", choices=list(experiments()), help="what to run, in this order")
     parser.add_argument("--data", required=True, help="its archives' folder or URL prefix, or a folder unpacked")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where the runs are (.bench here)")
-    parser.add_argument("--network", choices=list(params.SHAPES), help="only this one, and no ensemble")
+    parser.add_argument("--network", choices=NETWORKS, help="only this one, and no ensemble")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -112,7 +115,7 @@ def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[s
     recipe = params.read(ROOT / f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
     for overlay in (recipe, plan["common"], own.get("params", {}), {"seed": seed}):
         values = params.overlaid(values, overlay)
-    params.check(values, str(EXPERIMENTS))
+    whole.check(values, str(EXPERIMENTS))
     return values
 
 
@@ -136,7 +139,7 @@ def cache(work: Path, side: int, source: str) -> None:
             sys.exit(f"compare: {work}: holds photographs of {held}, not of {place}; name another folder with --work")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     for script in ("download.py", "preprocess.py"):
         stage(folder, script)
 
@@ -164,18 +167,18 @@ def one(run: Run, work: Path, lock: threading.Lock) -> None:
             (folder / "dataset/cache").symlink_to(whole.resolve())
         else:
             of_fold(whole, folder / "dataset/cache", int(run.fold))
-    (folder / "params.yaml").write_text(yaml.safe_dump(run.values), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(run.values, sort_keys=False), encoding="utf-8")
     stage(folder, "train.py", "--model", run.network)
     keep(run, work, lock)
 
 
 def keep(run: Run, work: Path, lock: threading.Lock) -> None:
     """The row of what is trained; an ensemble whose networks are no longer in the folder gets none."""
-    members = [run._replace(network=name) for name in params.SHAPES] if run.network == "ensemble" else [run]
+    members = [run._replace(network=name) for name in NETWORKS] if run.network == "ensemble" else [run]
     if not all((work / member.folder / f"saved_models/{member.network}.pth").exists() for member in members):
         return
     row = together([trained(member, work / member.folder) for member in members])
-    row |= dict(zip(KEY, run.key, strict=True)) | scored(members, work, params.check(run.values, "run"))
+    row |= dict(zip(KEY, run.key, strict=True)) | scored(members, work, whole.check(run.values, "run"))
     with lock:
         write_csv(RESULTS, in_order([*rows(), row]))
     print(f"{run.folder}: validation Dice {row['valid_dice']:.4f}, test Dice {row['test_dice'] or '-'}", flush=True)
@@ -191,25 +194,25 @@ def together(parts: Sequence[Row]) -> Row:
 
 def trained(run: Run, folder: Path) -> Row:
     assert run.network != "ensemble"
-    settings = params.check(run.values, "run").network(run.network)
+    settings = whole.check(run.values, "run").networks[run.network]
     found = yaml.safe_load((folder / f"metrics/{run.network}.json").read_text(encoding="utf-8"))
     with (folder / f"plots/history_{run.network}.csv").open(encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     losses = [float(epoch["valid_loss"]) for epoch in history]
-    place = found["environment"]
+    made = found["run"][0]
     log = (folder / "log.txt").read_text(encoding="utf-8")
     seconds = dict(re.findall(r"epoch +(\d+)/.* ([\d.]+) s, \d+ images/s", log))  # of one done twice the second time
     return dict.fromkeys(KEY, "") | {
         "photographs": len(SimpleOxfordPetDataset(folder / "dataset/cache", "train")),
         "image_size": run.values["data"]["image_size"],
-        "width": settings.config.width,
-        "parameters": found["parameters"],
+        "width": settings.config["width"],
+        "parameters": made["parameters"],
         "precision": settings.train.precision,
-        "epochs": found["epochs"],
-        "best_epoch": found["best_epoch"],
-        "hardware": f"{place['device']} {place['cpu']}" if place["device"] == "CPU" else place["device"],
-        "threads": place["threads"],
-        "torch": place["torch"],
+        "epochs": made["epochs"],
+        "best_epoch": made["best_epoch"],
+        "hardware": f"{made['device']} {made['cpu']}" if made["device"] == "CPU" else made["device"],
+        "threads": made["threads"],
+        "torch": made["torch"],
         "seconds": round(sum(map(float, seconds.values()))),
         "train_loss": float(history[-1]["train_loss"]),
         "valid_loss": min(losses),
@@ -217,7 +220,7 @@ def trained(run: Run, folder: Path) -> Row:
     }
 
 
-def scored(members: Sequence[Run], work: Path, settings: params.Params) -> Row:
+def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     """Dice as the recipe predicts, and for each kind of test-time augmentation with the best threshold of its own."""
     weights = [checkpoint.load(work / run.folder / f"saved_models/{run.network}.pth") for run in members]
     cached = work / members[0].folder / "dataset/cache"
@@ -255,7 +258,8 @@ def splits_of(run: Run) -> tuple[str, ...]:
 
 def counts(predict: Predict, threshold: float, pixels: torch.Tensor) -> torch.Tensor:
     found = [
-        confusion(predict(batch[..., :3]).cpu() >= threshold, batch[..., 3] != BACKGROUND) for batch in batches(pixels)
+        confusion(is_pet(predict(batch[..., :3]).cpu(), threshold), foreground(batch[..., 3]))
+        for batch in batches(pixels)
     ]
     return torch.cat(found)
 

@@ -17,10 +17,13 @@ from PIL import Image
 import params
 import preprocess
 from oxford_pet import SimpleOxfordPetDataset, read_list, split_trainval
+from params import whole
+from params.training import Train
 from source import sample
 from utils import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
+NETWORKS = params.networks(params.read(ROOT / "params.yaml"))
 LONG_SIDE = 500  # of most photographs of the dataset, in pixels
 
 
@@ -61,7 +64,7 @@ class Place:
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         (folder / preprocess.DATASET).parent.mkdir()
         (folder / preprocess.DATASET).symlink_to(dataset or self.dataset, target_is_directory=True)
-        (folder / "params.yaml").write_text(yaml.safe_dump(values(**changes)), encoding="utf-8")
+        (folder / "params.yaml").write_text(yaml.safe_dump(values(**changes), sort_keys=False), encoding="utf-8")
         return folder
 
     def cached(self, side: int) -> torch.Tensor:
@@ -82,8 +85,8 @@ def values(**changes: Any) -> dict[str, Any]:
     return params.overlaid(base | {"threads": torch.get_num_threads()}, changes)
 
 
-def settings(**changes: Any) -> params.Train:
-    return params.check(values(train=changes), "params.yaml").train
+def settings(**changes: Any) -> Train:
+    return whole.check(values(train=changes), "params.yaml").train
 
 
 def noise(count: int, side: int) -> torch.Tensor:

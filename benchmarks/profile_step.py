@@ -13,8 +13,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from bench_training import trainer
-from models import NETWORKS
-from place import noise
+from models import network_class
+from place import NETWORKS, noise
 from shared.device import cpu
 from utils import run
 
@@ -24,8 +24,8 @@ SIDE, BATCH, THREADS, SHOWN = 256, 8, 1, 12
 def main() -> None:
     torch.set_num_threads(THREADS)
     where, pixels = torch.device("cpu"), noise(BATCH, SIDE)
-    for name, build in NETWORKS.items():
-        step = trainer(build(), pixels, BATCH, where)
+    for name in NETWORKS:
+        step = trainer(network_class(name)(), pixels, BATCH, where)
         step.fit(pixels, 0, lambda *_: None)  # warms up
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as found:
             step.fit(pixels, 0, lambda *_: None)

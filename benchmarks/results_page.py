@@ -17,7 +17,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 import params
 from compare import Row, Run, experiments, measured, runs
-from report.pictures import LOOKS, chart, key, legend, png
+from report.looks import KNOWN as LOOKS
+from report.pictures import chart, key, legend, png
 from scoring.predict import SCALES
 from utils import write_bytes
 

@@ -9,7 +9,6 @@ A login for an address belongs into ~/.netrc: params.yaml and dvc.lock are for e
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import hashlib
 import os
@@ -24,11 +23,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import oxford_pet
-import params
+from params import load
+from params.data import Data
 from source import sample
 from source.archives import BadArchive, extract, gzip_fault, unpacked_size
 from source.fetch import Missing, fetch
-from utils import Refusal, run, write_bytes, writing
+from utils import Refusal, described, run, write_bytes, writing
 
 DATASET = Path("dataset/oxford-iiit-pet")
 DOWNLOADS = Path(".downloads")
@@ -48,7 +48,7 @@ FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the
 
 
 def main() -> None:
-    data = params.load().data
+    data = Data.model_validate(load()["data"])
     with writing(DATASET), emptied(DATASET.with_name(f".{DATASET.name}.part")) as folder:
         found = provided(data.source, folder / "unpacked")
         select(found, folder / "selected", data.breeds)
@@ -262,5 +262,5 @@ def remove(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    described(__doc__).parse_args()
     run(main)

@@ -5,6 +5,9 @@ metrics/test.json, the tables below plots/ and dataset/predictions.npz for the p
 weights, prints a table and writes nothing.
 """
 
+# --help is answered before the slow imports.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
@@ -12,14 +15,16 @@ import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from scoring.options import add_prediction_options
+from utils import described, run
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = described(__doc__)
     add = parser.add_argument
     add("--weights", nargs="+", type=Path, metavar="W", help="score these; of several also the ensemble")
     add("--data", type=Path, metavar="FOLDER", help="a dataset in the official layout; default: the cached photographs")
@@ -31,15 +36,15 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    ARGS = arguments()  # before the slow imports below, so that --help answers at once
+    ARGS = arguments()
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import params
-from models import NETWORKS
-from oxford_pet import BACKGROUND, SimpleOxfordPetDataset, foreground
+from oxford_pet import SimpleOxfordPetDataset, foreground
+from params import load, networks
+from params.evaluation import Evaluate
 from progress import progress
 from scoring import splits
 from scoring.predict import Predictor
@@ -59,50 +64,58 @@ from scoring.scores import (
 )
 from scoring.splits import Split
 from shared import checkpoint, device
-from shared.metrics import dice, iou
-from utils import Refusal, printable, rounded, run, write_bytes, write_csv, write_json
+from shared.metrics import dice, iou, is_pet
+from utils import Refusal, printable, rounded, write_bytes, write_csv, write_json
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 cached = partial(splits.cached, CACHE, DATASET)
-PREDICTORS, BASELINES = [*NETWORKS, "ensemble"], ["all_foreground", "mean_mask"]
-BASELINE_SCORES = ("dice", "dice_dataset", "iou", "iou_dataset", "accuracy")  # few, or `dvc metrics diff` grows long
+BASELINE_SCORES = ("dice", "dice_dataset", "iou", "iou_dataset", "accuracy")
 SHEET, WORST = 8, 12  # photographs kept for the pictures
 
 
 def stage() -> None:
-    settings = params.load()
-    where = device.setup(settings.threads, portable=True)
-    tta = settings.evaluate.tta
-    files = [Path(f"saved_models/{name}.pth") for name in NETWORKS]
+    values = load()
+    names, settings = networks(values), Evaluate.model_validate(values["evaluate"])
+    where = device.setup(values["threads"], portable=True)
+    files = [Path(f"saved_models/{name}.pth") for name in names]
     valid = cached("valid")
     trained = loaded(files, valid.side)
     refuse_swapped(files, trained)
-    predictors = [Predictor(weights, tta, where) for weights in trained]
-    methods = all_methods(predictors, [torch.ones(()), mean_mask(SimpleOxfordPetDataset(CACHE, "train").tensor())])
+    predictors = [Predictor(weights, settings.tta, where) for weights in trained]
+    learnt = with_ensemble(names)
+    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(train_pixels())}
+    methods = all_methods(predictors, list(baselines.values()))
 
-    curves = validation_curves(methods, valid)
-    thresholds = chosen_thresholds(settings.evaluate.threshold, curves[: len(PREDICTORS)])
-    thresholds += [0.5, best_threshold(curves[-1])]  # of the baselines
-    test = cached("test")  # not before all is chosen
+    curves = dict(zip([*learnt, *baselines], validation_curves(methods, valid), strict=True))
+    thresholds = {name: chosen_threshold(settings.threshold, curves[name]) for name in learnt}
+    thresholds |= {"all_foreground": 0.5, "mean_mask": best_threshold(curves["mean_mask"])}
+    test = cached("test")  # opened only here: nothing above may see the test split
     scores = test_scores(methods, thresholds, test)
 
-    metrics: dict[str, Any] = {}
-    for method, name in enumerate(PREDICTORS):
-        metrics[name] = summary(scores.of(method), test.rows, thresholds[method], tta, with_points=name in NETWORKS)
-    for method, name in enumerate(BASELINES, len(PREDICTORS)):
-        found = averages(scores.of(method))
-        metrics[name] = {key: found[key] for key in BASELINE_SCORES} | {"threshold": thresholds[method]}
-    dices = dice(scores.counts)
-    metrics["difference"] = with_interval(dices[:, 1] - dices[:, 0])
+    rows: dict[str, dict[str, Any]] = {}
+    for name in learnt:
+        rows[name] = summary(scores[name], test.rows, thresholds[name], settings.tta, with_points=name in names)
+    for name in baselines:
+        found = averages(scores[name])
+        rows[name] = {key: found[key] for key in BASELINE_SCORES} | {"threshold": thresholds[name]}
 
-    mean_dice = dices[:, : len(predictors)].mean(1)
-    write_bytes(Path("dataset/predictions.npz"), pictured(predictors, thresholds, test, mean_dice))
-    write_csv(Path("plots/thresholds.csv"), threshold_rows(curves))
-    write_csv(Path("plots/test_images.csv"), image_rows(scores, test.rows))
-    write_csv(Path("plots/test_breeds.csv"), group_rows(scores, test.rows))
-    write_json(Path("metrics/test.json"), metrics)
+    photos = pictured(dict(zip(names, predictors, strict=True)), thresholds, test, scores)
+    write_bytes(Path("dataset/predictions.npz"), photos)
+    write_csv(Path("plots/thresholds.csv"), threshold_rows({name: curves[name] for name in learnt}))
+    write_csv(Path("plots/test_images.csv"), image_rows({name: scores[name] for name in learnt}, test.rows))
+    write_csv(Path("plots/test_breeds.csv"), group_rows({name: scores[name] for name in learnt}, test.rows))
+    write_json(Path("metrics/test.json"), metrics(rows, learnt, differences(names, scores)))
     shown = ["dice", "dice_low", "dice_high", "dice_native", "threshold", "points"]
-    print(table({name: {key: values[key] for key in shown if key in values} for name, values in metrics.items()}))
+    print(table({name: {key: row[key] for key in shown if key in row} for name, row in rows.items()}))
+
+
+def with_ensemble(names: Sequence[str]) -> list[str]:
+    """The methods that have learnt: each network, and of several the mean of their probabilities."""
+    return [*names, "ensemble"] if len(names) > 1 else list(names)
+
+
+def train_pixels() -> Tensor:
+    return SimpleOxfordPetDataset(CACHE, "train").tensor()
 
 
 def any_weights(args: argparse.Namespace) -> None:
@@ -112,23 +125,20 @@ def any_weights(args: argparse.Namespace) -> None:
     open_split = partial(splits.official, args.data, side) if args.data else cached
     test = open_split("test")
     predictors = [Predictor(weights, tta, where) for weights in loaded(args.weights, side)]
-    methods, names = all_methods(predictors), labels(args.weights)
+    methods, names = all_methods(predictors), with_ensemble(labels(args.weights))
     if args.threshold is None:
-        thresholds = [best_threshold(curve) for curve in validation_curves(methods, open_split("valid"))]
+        curves = validation_curves(methods, open_split("valid"))
+        thresholds = {name: best_threshold(curve) for name, curve in zip(names, curves, strict=True)}
     else:
-        thresholds = [args.threshold] * len(names)
+        thresholds = dict.fromkeys(names, args.threshold)
     scores = test_scores(methods, thresholds, test)
     print(f"{len(test.rows):,} photographs at {side} x {side} pixels")
-    entries = [
-        summary(scores.of(i), test.rows, threshold, tta, with_points=True) for i, threshold in enumerate(thresholds)
-    ]
-    print(table(dict(zip(names, entries, strict=True))))
+    print(table({name: summary(scores[name], test.rows, thresholds[name], tta, with_points=True) for name in names}))
 
 
 def labels(files: Sequence[Path]) -> list[str]:
     stems = [file.stem for file in files]
-    names = stems if len({*stems, "ensemble"}) > len(stems) else [str(file) for file in files]
-    return [*names, "ensemble"] if len(files) > 1 else names
+    return stems if len({*stems, "ensemble"}) > len(stems) else [str(file) for file in files]
 
 
 def loaded(files: Sequence[Path], side: int) -> list[checkpoint.Weights]:
@@ -163,7 +173,7 @@ def all_methods(predictors: Sequence[Predictor], baselines: Sequence[Tensor] = (
 
 def mean_mask(train: Pixels) -> Tensor:
     """How often each pixel is pet in the training split."""
-    total = sum((batch[..., 3] != BACKGROUND).sum(0) for batch in batches(train))
+    total = sum(foreground(batch[..., 3]).sum(0) for batch in batches(train))
     return torch.as_tensor(total) / len(train)
 
 
@@ -172,30 +182,31 @@ def validation_curves(methods: Methods, valid: Split) -> Tensor:
         return threshold_curves(methods, valid.pixels, bar.update)
 
 
-def chosen_thresholds(wanted: Literal["auto"] | float, curves: Tensor) -> list[float]:
-    return [best_threshold(curve) if wanted == "auto" else wanted for curve in curves]
+def chosen_threshold(wanted: Literal["auto"] | float, curve: Tensor) -> float:
+    return best_threshold(curve) if wanted == "auto" else wanted
 
 
 def own_mask(trimaps: Path, name: str) -> Tensor:
     return torch.from_numpy(foreground(np.asarray(splits.own_trimap(trimaps, name))))
 
 
-def test_scores(methods: Methods, thresholds: Sequence[float], test: Split) -> Scores:
-    """Batch by batch: only scores stay in memory, in tensors made beforehand; many small ones would fragment it."""
+def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split) -> dict[str, Scores]:
+    """Each method's scores. Results go into preallocated tensors, batch by batch, so that memory stays flat."""
     found = Scores.empty(len(test.rows), len(thresholds))
     with progress("test", len(test.rows), "photographs") as bar, ThreadPoolExecutor() as pool:
-        done = 0
+        start = 0
         for batch in batches(test.pixels):
-            chosen = slice(done, done := done + len(batch))
-            names = [row["name"] for row in test.rows[chosen]]
+            stop = start + len(batch)
+            names = [row["name"] for row in test.rows[start:stop]]
             own_size = pool.map(lambda name: own_mask(test.trimaps, name), names)
             maps = methods(batch[..., :3])
-            truth = (batch[..., 3] != BACKGROUND).to(maps.device)
-            scores = score(maps, maps.new_tensor(thresholds), truth, list(own_size))
+            truth = foreground(batch[..., 3]).to(maps.device)
+            scores = score(maps, maps.new_tensor(list(thresholds.values())), truth, list(own_size))
             for whole, part in zip(found, scores, strict=True):
-                whole[chosen] = part
+                whole[start:stop] = part
             bar.update(len(batch))
-    return found
+            start = stop
+    return {name: found.of(method) for method, name in enumerate(thresholds)}
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -213,34 +224,50 @@ def summary(
     return result | {"points": points(rounded(result["dice"]))} if with_points else result
 
 
-def threshold_rows(curves: Tensor) -> list[dict[str, float]]:
-    values = zip(PREDICTORS, curves, strict=False)
-    columns = {"threshold": THRESHOLDS} | {name: curve.tolist() for name, curve in values}
+def differences(names: Sequence[str], scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    """Of each pair of networks: by how much the later one is ahead, on the same photographs."""
+    dices = {name: dice(scores[name].counts) for name in names}
+    return [{"network": b, "minus": a, **with_interval(dices[b] - dices[a])} for a, b in combinations(names, 2)]
+
+
+def metrics(
+    rows: Mapping[str, Mapping[str, Any]], learnt: Sequence[str], differences: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The Dice of each network stands by its name, for DVC. DVC leaves lists out, so its tables stay narrow."""
+    few = {name: {"dice": rows[name]["dice"]} for name in learnt}
+    scores = [{"method": name, **row} for name, row in rows.items()]
+    return few | {"scores": scores} | ({"differences": list(differences)} if differences else {})
+
+
+def threshold_rows(curves: Mapping[str, Tensor]) -> list[dict[str, float]]:
+    columns = {"threshold": THRESHOLDS} | {name: curve.tolist() for name, curve in curves.items()}
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def image_rows(scores: Scores, rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    pet = scores.counts[:, 0, [0, 2]].sum(-1) / scores.counts[:, 0].sum(-1)
-    columns = {"foreground": pet.tolist()}
-    for method, name in enumerate(PREDICTORS):
-        one = scores.of(method)
+def image_rows(scores: Mapping[str, Scores], rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    counts = next(iter(scores.values())).counts
+    columns = {"foreground": (counts[:, [0, 2]].sum(-1) / counts.sum(-1)).tolist()}
+    for name, one in scores.items():
         columns |= {f"{name}_dice": dice(one.counts).tolist(), f"{name}_iou": iou(one.counts).tolist()}
         columns |= {f"{name}_boundary_f1": one.boundary_f1.tolist(), f"{name}_dice_native": one.dice_native.tolist()}
     return [{**row, **{key: cells[i] for key, cells in columns.items()}} for i, row in enumerate(rows)]
 
 
-def group_rows(scores: Scores, rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def group_rows(scores: Mapping[str, Scores], rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     result = []
     for group, kind, mask in groups(rows):
         row: dict[str, Any] = {"group": group, "kind": kind, "images": int(mask.sum())}
-        for method, name in enumerate(PREDICTORS):
-            row |= {f"{name}_{key}": value for key, value in averages(scores.of(method).where(mask)).items()}
+        for name, one in scores.items():
+            row |= {f"{name}_{key}": value for key, value in averages(one.where(mask)).items()}
         result.append(row)
     return result
 
 
-def pictured(predictors: Sequence[Predictor], thresholds: Sequence[float], test: Split, dices: Tensor) -> bytes:
-    """An .npz of some test photographs, evenly spread for the sheet, and of the worst, with what the networks found."""
+def pictured(
+    predictors: Mapping[str, Predictor], thresholds: Mapping[str, float], test: Split, scores: Mapping[str, Scores]
+) -> bytes:
+    """An .npz of some test photographs, evenly spread for the sheet, and of the worst, with each network's masks."""
+    dices = torch.stack([dice(scores[name].counts) for name in predictors], 1).mean(1)
     spread = np.unique(np.linspace(0, len(dices) - 1, SHEET).round().astype(int)).tolist()
     worst = dices.argsort(stable=True)[:WORST].tolist()
     chosen = torch.cat([test.pixels[row : row + 1] for row in [*spread, *worst]])
@@ -249,11 +276,10 @@ def pictured(predictors: Sequence[Predictor], thresholds: Sequence[float], test:
         "kinds": np.array(["sheet"] * len(spread) + ["worst"] * len(worst)),
         "images": chosen[..., :3].numpy(),
         "trimaps": chosen[..., 3].numpy(),
-        "thresholds": np.array(thresholds[: len(predictors)]),
     }
-    for name, predictor in zip(NETWORKS, predictors, strict=True):
-        maps = torch.cat([predictor(batch[..., :3]) for batch in batches(chosen)])
-        arrays[name] = (255 * maps).round().byte().cpu().numpy()
+    for name, predictor in predictors.items():
+        masks = [is_pet(predictor(batch[..., :3]), thresholds[name]) for batch in batches(chosen)]
+        arrays[f"mask_{name}"] = torch.cat(masks).cpu().numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

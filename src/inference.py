@@ -10,6 +10,9 @@ as their EXIF data say. Of several with the same NAME the second becomes NAME-2,
 subfolders, files are photographs by their suffix. What cannot be read is named at the end, and the exit code is 1.
 """
 
+# --help is answered before the slow imports.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scoring.options import add_prediction_options, at_least_1
-from utils import Refusal, printable, replacing, run
+from utils import Refusal, described, printable, replacing, run
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
 KINDS = ("mask", "overlay", "cutout", "compare")
@@ -32,7 +35,7 @@ LONGEST = 200  # bytes of a NAME; file systems allow 255 with what is appended
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = described(__doc__)
     add = parser.add_argument
     add("inputs", nargs="*", type=Path, metavar="PHOTO_OR_FOLDER")
     add("--weights", nargs="+", action="append", required=True, type=Path, metavar="W", help="saved_models/*.pth")
@@ -59,17 +62,19 @@ def split_weights(groups: Sequence[Sequence[Path]]) -> tuple[list[Path], list[Pa
 
 
 if __name__ == "__main__":
-    ARGS = arguments()  # before the slow imports below, so that --help answers at once
+    ARGS = arguments()
 
 import numpy as np
 import torch
 from PIL import Image
 
-from overlay import COLOURS, cutout, overlay, side_by_side
-from photos import Unusable, open_photo
+from overlay import cutout, overlay, side_by_side
+from photos import Unusable, open_photo, open_square
 from progress import progress
+from report.looks import looks
 from scoring.predict import Predictor
 from shared import checkpoint, device
+from shared.metrics import is_pet
 
 
 class Job(NamedTuple):
@@ -82,7 +87,7 @@ class Results(NamedTuple):
 
     out: Path
     titles: list[str]  # of the networks, in a comparison
-    colours: list[str]
+    colours: list[str]  # of the networks; of several also of their ensemble, the last
     threshold: float
     cutout: bool
 
@@ -90,12 +95,12 @@ class Results(NamedTuple):
         """`maps`: each network's probabilities, at its own size."""
         sized = [np.asarray(Image.fromarray(one).resize(photo.size, Image.Resampling.BILINEAR)) for one in maps]
         mask = self.mask(np.mean(sized, axis=0))
-        drawn = overlay(photo, mask, self.colours[0] if len(maps) == 1 else COLOURS["ensemble"])
+        drawn = overlay(photo, mask, self.colours[-1])
         pictures = {"mask": mask, "overlay": drawn}
         if self.cutout:
             pictures["cutout"] = cutout(photo, mask)
         if len(maps) > 1:
-            single = [overlay(photo, self.mask(one), colour) for one, colour in zip(sized, self.colours, strict=True)]
+            single = [overlay(photo, self.mask(one), colour) for one, colour in zip(sized, self.colours, strict=False)]
             titles = ["photograph", *self.titles, "ensemble"]
             pictures["compare"] = side_by_side(list(zip(titles, [photo, *single, drawn], strict=True)))
         for kind, picture in pictures.items():
@@ -103,7 +108,13 @@ class Results(NamedTuple):
                 picture.save(part, "PNG", compress_level=1)  # a third of the default's time, for a tenth more bytes
 
     def mask(self, probabilities: np.ndarray) -> Image.Image:
-        return Image.fromarray(np.where(probabilities >= self.threshold, 255, 0).astype(np.uint8))
+        return Image.fromarray(np.where(is_pet(probabilities, self.threshold), 255, 0).astype(np.uint8))
+
+
+def colours(networks: Sequence[str]) -> list[str]:
+    look_of = looks([*networks, "ensemble"])
+    own = [look_of[name].colour for name in networks]
+    return [*own, look_of["ensemble"].colour] if len(own) > 1 else own
 
 
 def main(args: argparse.Namespace) -> None:
@@ -118,8 +129,8 @@ def main(args: argparse.Namespace) -> None:
 
     where = device.setup(torch.get_num_threads())
     predictors = [Predictor(weights, args.tta or "none", where) for weights in loaded]
-    titles, colours = [file.stem for file in args.weights], [COLOURS[weights.network] for weights in loaded]
-    results = Results(args.out, titles, colours, args.threshold or 0.5, args.cutout)
+    titles = [file.stem for file in args.weights]
+    results = Results(args.out, titles, colours([one.network for one in loaded]), args.threshold or 0.5, args.cutout)
     with progress("inference", len(jobs), "photographs") as bar:
         unusable = segment(jobs, predictors, args.batch, results.write, bar.update)
 
@@ -240,9 +251,11 @@ def segment(
 
 def open_squares(photograph: Path, sides: set[int]) -> Opened:
     photo = open_photo(photograph)
-    if photo.info.get("icc_profile", b"")[16:20] != b"RGB ":  # what described other colours before the conversion
+    if (
+        photo.info.get("icc_profile", b"")[16:20] != b"RGB "
+    ):  # drop a colour profile that is not RGB: the photo is RGB now
         photo.info.pop("icc_profile", None)
-    return Opened(photo, {s: np.asarray(photo.resize((s, s), Image.Resampling.BILINEAR)) for s in sides})
+    return Opened(photo, {side: np.asarray(open_square(photograph, side)) for side in sides})
 
 
 def predicted(predictor: Predictor, group: Sequence[Opened]) -> np.ndarray:

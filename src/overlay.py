@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-COLOURS = {"unet": "#0072B2", "resnet34_unet": "#E69F00", "ensemble": "#CC79A7"}  # told apart without red and green
 TINT = 90  # of 255: how much of the colour lies over the pet
 PANEL = 640  # pixels: longest side of a photograph in a comparison
 
@@ -31,7 +30,7 @@ def outline(mask: Image.Image, width: float) -> Image.Image:
 
 
 def cutout(photo: Image.Image, mask: Image.Image) -> Image.Image:
-    """The pet alone; what is not pet is transparent, and black below, so that it cannot be brought back."""
+    """The pet alone. Background pixels are transparent, and black, so that removing alpha does not restore them."""
     picture = Image.composite(photo, Image.new("RGB", photo.size), mask)
     picture.putalpha(mask)
     return picture

@@ -20,6 +20,7 @@ SPECIES = {"1": "cat", "2": "dog"}
 LONGEST = 240  # bytes of a name; file systems allow 255 with the suffix
 
 T = TypeVar("T")
+Mask = TypeVar("Mask", np.ndarray, "torch.Tensor")
 
 
 class Entry(NamedTuple):
@@ -57,7 +58,7 @@ def split_trainval(lines: Sequence[T]) -> tuple[list[T], list[T]]:
     return [x for i, x in enumerate(lines) if i % 10 != 0], [x for i, x in enumerate(lines) if i % 10 == 0]
 
 
-def foreground(trimap: np.ndarray) -> np.ndarray:
+def foreground(trimap: Mask) -> Mask:
     """The mask rule: pet and border are foreground, background is not."""
     return trimap != BACKGROUND
 
@@ -96,7 +97,7 @@ class SimpleOxfordPetDataset:
         return {
             "image": pixels[..., :3].permute(2, 0, 1),
             "trimap": pixels[..., 3],
-            "mask": pixels[..., 3] != BACKGROUND,
+            "mask": foreground(pixels[..., 3]),
         }
 
     def tensor(self) -> torch.Tensor:

@@ -19,33 +19,45 @@ MAX_PIXELS = 89_478_485  # a quarter of a GB as RGB; a few kB can claim any size
 DRAFT = 4  # a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as this many pixels become one
 
 Image.init()  # registers all formats; `Image.open` would do so halfway, and looks the ones above up before
-# Of damaged EXIF data, of more than MAX_PIXELS; `opened` refuses what matters.
+# Pillow warns of damaged EXIF data and of many pixels; `opened` refuses what matters. The filter holds for the whole
+# process, since `warnings.catch_warnings` does not work in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Unusable(Exception):
-    """Why a file cannot be used, in a few words, without its name."""
+    """Why the file `path` cannot be used, in a few words, without its name."""
+
+    path: Path
 
 
-def open_photo(path: Path, upright: bool = True) -> Image.Image:
-    """The whole photograph in RGB; turned as its EXIF data say, unless `upright` is False."""
+def open_photo(path: Path) -> Image.Image:
+    """The whole photograph in RGB, upright as its EXIF data say."""
     with opened(path) as image:
-        return rgb(ImageOps.exif_transpose(image) if upright else image)
+        return rgb(ImageOps.exif_transpose(image))
 
 
-def open_square(path: Path, side: int, mask_size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
-    """The photograph in RGB, squeezed into a square, and its own (width, height); aligned with a mask of `mask_size`.
+def open_square(path: Path, side: int) -> Image.Image:
+    """The upright photograph in RGB, squeezed into a square as those are that a network learns from."""
+    with opened(path) as image:
+        return ImageOps.exif_transpose(_shrunk(image, side))
+
+
+def open_pair(path: Path, mask: Path, side: int) -> tuple[Image.Image, tuple[int, int]]:
+    """A photograph and its trimap as one square, the trimap as the alpha channel; and their own (width, height).
 
     The official masks were drawn on the pixels as they are stored (MATLAB's imread knows nothing of EXIF), so an EXIF
     rotation is ignored, unless only the turned photograph has the mask's size: then the mask was drawn on what a
     viewer shows.
     """
+    trimap = open_trimap(mask)
     with opened(path) as image:
-        if image.size != mask_size and image.size == mask_size[::-1]:
+        if image.size != trimap.size and image.size == trimap.size[::-1]:
             image = ImageOps.exif_transpose(image)
-        if image.size != mask_size:
-            raise Unusable(f"is {size_text(image.size)}, but its mask is {size_text(mask_size)}")
-        return _shrunk(image, side), mask_size
+        if image.size != trimap.size:
+            raise Unusable(f"is {size_text(image.size)}, but its mask is {size_text(trimap.size)}")
+        square = _shrunk(image, side)
+    square.putalpha(trimap.resize((side, side), Image.Resampling.NEAREST))
+    return square, trimap.size
 
 
 def open_trimap(file: Path) -> Image.Image:
@@ -56,9 +68,9 @@ def open_trimap(file: Path) -> Image.Image:
         image.load()
         trimap = image if image.mode == "L" else Image.fromarray(np.asarray(image))
         counts = trimap.histogram()
-    others = [value for value, count in enumerate(counts) if count and not PET <= value <= BORDER]
-    if others:
-        raise Unusable(f"holds {', '.join(map(str, others[:3]))}{' ...' if len(others) > 3 else ''} beside 1, 2 and 3")
+        others = [str(value) for value, count in enumerate(counts) if count and not PET <= value <= BORDER]
+        if others:
+            raise Unusable(f"holds {', '.join(others[:3])}{' ...' if len(others) > 3 else ''} beside 1, 2 and 3")
     return trimap
 
 
@@ -72,17 +84,24 @@ def opened(path: Path) -> Iterator[Image.Image]:
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(f"is {size_text(image.size)}, more than {MAX_PIXELS:,} pixels")
             yield image
-    except Unusable:
-        raise
-    except FileNotFoundError:
-        raise Unusable("is missing") from None
-    except UnidentifiedImageError:
-        raise Unusable("is not a picture") from None
-    except Image.DecompressionBombError:
-        raise Unusable(f"has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # on damaged bytes the decoders raise all kinds: SyntaxError, struct.error, EOFError ...
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise Unusable(f"cannot be read: {' '.join(reason.split())}") from None
+        unusable = error if isinstance(error, Unusable) else Unusable(_in_words(error))
+        unusable.path = path
+        raise unusable from None
+
+
+def _in_words(error: Exception) -> str:
+    match error:
+        case FileNotFoundError():
+            return "is missing"
+        case UnidentifiedImageError():
+            return "is not a picture"
+        case Image.DecompressionBombError():
+            return f"has more than {MAX_PIXELS:,} pixels"
+        case OSError(strerror=str(reason)) if reason:
+            return f"cannot be read: {' '.join(reason.split())}"
+        case _:
+            return f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def rgb(image: Image.Image) -> Image.Image:

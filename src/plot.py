@@ -2,53 +2,60 @@
 
 from __future__ import annotations
 
-import argparse
-
-if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # before the imports below: `--help` answers at once
-
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-import params
 from oxford_pet import foreground
+from params import load, networks
 from report import document, pictures
 from report.document import Chart
-from report.pictures import LOOKS, NETWORKS, Photo
-from utils import Refusal, run, write_bytes
+from report.looks import looks
+from report.pictures import Photo
+from utils import Refusal, described, run, write_bytes
 
 IMAGES = Path("plots/images")
 HISTORY = ("epoch", "train_loss", "train_dice", "valid_loss", "valid_dice")
-DICE = tuple(f"{name}_dice" for name in LOOKS)
+
+
+class Scores(NamedTuple):
+    """metrics/test.json."""
+
+    rows: dict[str, dict[str, Any]]  # of each method
+    differences: list[dict[str, Any]]  # of each pair of networks
+
+    def of(self, names: Sequence[str], key: str) -> dict[str, Any]:
+        return {name: self.rows[name][key] for name in names}
 
 
 def main() -> None:
-    values = params.read(params.FILE)
-    params.check(values, str(params.FILE))
-    histories = {name: read_table(Path(f"plots/history_{name}.csv"), numbers=HISTORY) for name in NETWORKS}
-    by_image = read_table(Path("plots/test_images.csv"), numbers=DICE, texts=("name",))
-    by_group = read_table(Path("plots/test_breeds.csv"), numbers=("images", *DICE), texts=("group", "kind"))
-    curve = read_table(Path("plots/thresholds.csv"), numbers=("threshold", *LOOKS))
-    training = {name: read_training(Path(f"metrics/{name}.json")) for name in NETWORKS}
-    scores = read_scores(Path("metrics/test.json"))
-    counts = read_json(Path("metrics/data.json"))
-    photos = read_photos(Path("dataset/predictions.npz"), by_image)
+    values = load()
+    names = networks(values)
+    learnt = [*names, "ensemble"] if len(names) > 1 else names
+    dices = [f"{name}_dice" for name in learnt]
+    histories = {name: read_table(Path(f"plots/history_{name}.csv"), numbers=HISTORY) for name in names}
+    by_image = read_table(Path("plots/test_images.csv"), numbers=dices, texts=("name",))
+    by_group = read_table(Path("plots/test_breeds.csv"), numbers=("images", *dices), texts=("group", "kind"))
+    curve = read_table(Path("plots/thresholds.csv"), numbers=("threshold", *learnt))
+    training = {name: read_training(Path(f"metrics/{name}.json")) for name in names}
+    scores = read_scores(Path("metrics/test.json"), learnt)
+    counts = read_counts(Path("metrics/data.json"))
+    photos = read_photos(Path("dataset/predictions.npz"), by_image, names)
     dataset = read_png(IMAGES / "dataset.png")
 
     drawn = {
         "curves_dice": pictures.curves(histories, "dice", "Dice", best="max"),
         "curves_loss": pictures.curves(histories, "loss", "Loss", best="min"),
-        "dice_distribution": pictures.distribution({name: by_image[f"{name}_dice"].to_numpy() for name in LOOKS}),
-        "dice_by_breed": pictures.by_group(by_group),
-        "thresholds": pictures.thresholds(curve, {name: scores[name]["threshold"] for name in LOOKS}),
+        "dice_distribution": pictures.distribution({name: by_image[f"{name}_dice"].to_numpy() for name in learnt}),
+        "dice_by_breed": pictures.by_group(by_group, learnt),
+        "thresholds": pictures.thresholds(curve, scores.of(learnt, "threshold")),
         "test_sheet": pictures.sheet(photos["sheet"], "Test photographs"),
         "worst": pictures.sheet(photos["worst"], "Test photographs with the lowest Dice"),
     }
@@ -63,16 +70,17 @@ def main() -> None:
 def page(
     drawn: Mapping[str, bytes],
     photos: Mapping[str, Sequence[Photo]],
-    scores: Mapping[str, Any],
-    training: Mapping[str, Any],
+    scores: Scores,
+    training: Mapping[str, Mapping[str, Any]],
     counts: Mapping[str, Any],
     values: Mapping[str, Any],
     images: int,
 ) -> str:
-    test, threshold = each(scores, "dice", LOOKS), each(scores, "threshold", LOOKS)
-    best, epoch = each(training, "valid_dice", NETWORKS), each(training, "best_epoch", NETWORKS)
+    learnt = [*training, "ensemble"] if len(training) > 1 else list(training)
+    test, threshold = each(scores.of(learnt, "dice")), each(scores.of(learnt, "threshold"))
+    best, epoch = (each({name: row[key] for name, row in training.items()}) for key in ("valid_dice", "best_epoch"))
     sections = {
-        "Scores": document.scores_table(scores),
+        "Scores": document.scores_table(scores.rows),
         "Training and threshold": document.charts(
             Chart(
                 drawn["curves_dice"],
@@ -112,11 +120,12 @@ def page(
     lead = document.paragraph(
         f"Mean Dice of the test photographs, and its 95% interval. Photographs: {images}.", "quiet"
     )
-    return document.page("Pet segmentation", lead + document.cards(scores) + document.in_words(scores), sections)
+    lead += document.cards(scores.rows) + document.in_words(scores.rows, scores.differences)
+    return document.page("Pet segmentation", lead, sections)
 
 
-def each(values: Mapping[str, Any], key: str, names: Iterable[str]) -> str:
-    return ", ".join(f"{LOOKS[name].title} {values[name][key]:.4g}" for name in names)
+def each(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{look.title} {values[name]:.4g}" for name, look in looks(values).items())
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -170,20 +179,40 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_training(file: Path) -> dict[str, Any]:
+    """One network's line of the report: its validation Dice, and what is known of the run."""
     values = read_json(file)
-    require(file, values, "valid_dice", "best_epoch")
-    if not isinstance(values.get("environment"), dict):
-        raise malformed(file, "environment is missing")
-    return values
+    require(file, values, "valid_dice")
+    run_of = rows(file, values, "run")[0]
+    require(file, run_of, "best_epoch")
+    return {"valid_dice": values["valid_dice"], **run_of}
 
 
-def read_scores(file: Path) -> dict[str, Any]:
+def read_scores(file: Path, learnt: Sequence[str]) -> Scores:
     values = read_json(file)
-    for name in LOOKS:
-        require(file, values, f"{name}.dice", f"{name}.dice_low", f"{name}.dice_high", f"{name}.threshold")
-    require(file, values, "all_foreground.dice", "mean_mask.dice")
-    require(file, values, "difference.dice", "difference.dice_low", "difference.dice_high")
-    return values
+    found = {str(row.get("method")): row for row in rows(file, values, "scores")}
+    for name in learnt:
+        require(file, found, f"{name}.dice", f"{name}.dice_low", f"{name}.dice_high", f"{name}.threshold")
+    require(file, found, "all_foreground.dice", "mean_mask.dice")
+    differences = rows(file, values, "differences") if len(learnt) > 1 else []
+    for pair in differences:
+        require(file, pair, "dice", "dice_low", "dice_high")
+        if not {pair.get("network"), pair.get("minus")} <= {*learnt}:
+            raise malformed(file, "differences: of networks that are not scored")
+    return Scores(found, differences)
+
+
+def read_counts(file: Path) -> dict[str, Any]:
+    """What preprocess counted, a group for each split."""
+    values = read_json(file)
+    splits = {str(row.pop("split", "")): row for row in rows(file, values, "splits")}
+    return {key: value for key, value in values.items() if key != "splits"} | splits
+
+
+def rows(file: Path, values: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = values.get(key)
+    if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
+        raise malformed(file, f"{key} is missing or not a list of objects")
+    return found
 
 
 def require(file: Path, values: Mapping[str, Any], *keys: str) -> None:
@@ -195,8 +224,8 @@ def require(file: Path, values: Mapping[str, Any], *keys: str) -> None:
             raise malformed(file, f"{key} is missing or not a number")
 
 
-def read_photos(file: Path, by_image: pd.DataFrame) -> dict[str, list[Photo]]:
-    """The photographs of the two sheets (`sheet`, `worst`), masks thresholded, scores from the table of all images."""
+def read_photos(file: Path, by_image: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Photo]]:
+    """The photographs of the two sheets (`sheet`, `worst`) with their masks, scores from the table of all images."""
     dice = by_image.drop_duplicates("name").set_index("name")
     photos: dict[str, list[Photo]] = {"sheet": [], "worst": []}
     content = io.BytesIO(read_bytes(file))
@@ -204,18 +233,23 @@ def read_photos(file: Path, by_image: pd.DataFrame) -> dict[str, list[Photo]]:
         with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         for index, (name, kind) in enumerate(zip(arrays["names"].tolist(), arrays["kinds"].tolist(), strict=True)):
-            limits = zip(NETWORKS, arrays["thresholds"].tolist(), strict=True)
             photo = Photo(
                 name,
                 arrays["images"][index],
                 foreground(arrays["trimaps"][index]),
-                {network: arrays[network][index] >= 255 * limit for network, limit in limits},
-                {network: float(dice.loc[name, f"{network}_dice"]) for network in NETWORKS},
+                {network: arrays[f"mask_{network}"][index] for network in names},
+                {network: float(dice.loc[name, f"{network}_dice"]) for network in names},
             )
             side = photo.image.shape[0]
-            shapes = {photo.image.shape[:2], photo.truth.shape, *(mask.shape for mask in photo.predicted.values())}
-            if shapes != {(side, side)} or photo.image.shape[2:] != (3,) or photo.image.dtype != np.uint8:
+            masks = [photo.truth, *photo.predicted.values()]
+            if {photo.image.shape[:2], *(mask.shape for mask in masks)} != {(side, side)}:
                 raise ValueError("pictures and masks differ in shape")
+            if (
+                photo.image.shape[2:] != (3,)
+                or photo.image.dtype != np.uint8
+                or any(mask.dtype != bool for mask in masks)
+            ):
+                raise ValueError("pictures or masks are of another type")
             photos[kind].append(photo)
     except KeyError as error:
         raise malformed(file, f"{error.args[0]} is missing in it, or in plots/test_images.csv") from None
@@ -228,4 +262,5 @@ def read_photos(file: Path, by_image: pd.DataFrame) -> dict[str, list[Photo]]:
 
 
 if __name__ == "__main__":
+    described(__doc__).parse_args()
     run(main)

@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,24 +25,29 @@ from ruamel.yaml import YAML
 
 import params
 from download import ARCHIVES, DOWNLOADS, MIRRORS
-from utils import Refusal, printable, run, write_bytes
+from params.whole import check
+from utils import Refusal, described, printable, run, write_bytes
 
 RECIPES = Path("recipes")
 CONNECT = 5  # seconds to wait for a mirror
-OWN = ("unet.train.", "resnet34_unet.train.")  # below these, params.yaml need not hold a key that is set
+# Keys below these may be missing in params.yaml, so DVC needs `++key=value` to set one.
+OWN = tuple(f"{name}.train." for name in params.available_networks())
 
 
-def command_line() -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(words: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """What is not known here goes to `dvc exp run`."""
+    parser = described(__doc__)
     parser.add_argument("name", nargs="?", help="the recipe")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="show every recipe and what its author reported")
     action.add_argument("--apply", action="store_true", help="only write the recipe into params.yaml")
-    return parser.parse_known_args()
+    parser.add_argument(
+        "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="wins over the recipe"
+    )
+    return parser.parse_known_args(words)
 
 
-def main() -> None:
-    args, further = command_line()
+def main(args: argparse.Namespace, further: list[str]) -> None:
     if args.list or not args.name:
         for name in names():
             recipe = read(name)
@@ -54,7 +59,9 @@ def main() -> None:
     back, gone = leftovers(args.name)
     overlay = params.overlaid(back, recipe["params"])
     laid = params.overlaid(without(params.read(params.FILE), gone), overlay)
-    params.check(laid, f"{path(args.name)} over {params.FILE}")
+    check(laid, f"{path(args.name)} over {params.FILE}")
+    for change in args.set_param:
+        further += ["-S", change]
     if args.apply and further:
         raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
     if back or gone:
@@ -66,7 +73,7 @@ def main() -> None:
         apply(overlay, gone)
         print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
         return
-    refuse_hopeless({**recipe, "params": laid}, further)
+    refuse_hopeless({**recipe, "params": laid}, args.set_param)
     name = free_name(args.name)
     overrides = [part for key, value in flat(overlay) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
@@ -182,12 +189,12 @@ def section(document: Any, names: Iterable[str]) -> Any:
     return document
 
 
-def refuse_hopeless(recipe: Mapping[str, Any], further: list[str]) -> None:
+def refuse_hopeless(recipe: Mapping[str, Any], changes: Sequence[str]) -> None:
     """Say at once what would fail or never end: full size without a GPU, a download without a network.
 
     The recipe's `params` are all parameters.
     """
-    chosen = dict(argument.lstrip("+").split("=", 1) for argument in further if "=" in argument)
+    chosen = dict(change.lstrip("+").split("=", 1) for change in changes if "=" in change)
     if recipe.get("needs_gpu") and "train.epochs" not in chosen:
         import torch
 
@@ -253,4 +260,4 @@ def dvc() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(lambda: main(*arguments()))

@@ -5,32 +5,55 @@ metrics/NAME.json. An interrupted run goes on from its last whole epoch. Several
 torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 src/train.py --model NAME
 """
 
+# --help is answered before the slow imports.
+# ruff: noqa: E402
+# --help is answered before the slow imports
+
+from __future__ import annotations
+
 import argparse
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from params import SHAPES, NetworkName, Params, Train, load
-from utils import Interrupted, Refusal, run, write_csv, write_json
+from utils import Interrupted, Refusal, described, run, write_csv, write_json
 
-if __name__ == "__main__":  # answered before the slow imports below
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, choices=list(SHAPES), help="the network to train")
-    ARGS = parser.parse_args()
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = described(__doc__)
+    parser.add_argument("--model", required=True, metavar="NAME", help="the network: a section of params.yaml")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    ARGS = arguments()
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import models
 from learning import parallel, resume
 from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
 from learning.seeds import derived_seed
-from oxford_pet import BACKGROUND, SimpleOxfordPetDataset
+from oxford_pet import SimpleOxfordPetDataset, foreground
+from params import FILE, load, networks
+from params.training import Train, of_network
 from shared import checkpoint
 from shared.device import environment, setup
 from shared.inputs import CHANNELS, statistics
 from shared.metrics import confusion, dice
 
+SRC = Path(__file__).parent
+# What is loaded here is the same for every network. A network's own file is added to it when one is trained.
+CODE = sorted(
+    file
+    for module in list(sys.modules.values())
+    if (name := getattr(module, "__file__", None)) and (file := Path(name)).is_relative_to(SRC)
+)
 CACHE, STATES = Path("dataset/cache"), Path(".resume")
 HISTORY = ("epoch", "lr", "train_loss", "train_dice", "valid_loss", "valid_dice")
 FIRST_STEPS = 5  # after which the cost of a run on a CPU is foretold
@@ -40,62 +63,108 @@ LIKELY_CAUSES = (
 )
 
 
-def main() -> None:
-    params = load()
-    settings = params.network(ARGS.model).train
-    processes = parallel.wanted(settings.processes)
+class Job(NamedTuple):
+    """What params.yaml says about one network."""
+
+    name: str
+    config: dict[str, Any]  # the arguments of its class
+    settings: Train
+    seed: int
+    threads: int
+
+    @property
+    def out_channels(self) -> int:
+        return 2 if self.settings.loss == "ce" else 1
+
+
+def main(args: argparse.Namespace) -> None:
+    job = job_of(args.model, load())
+    processes = parallel.wanted(job.settings.processes)
     if processes > 1 and not parallel.launched():
-        refuse_unequal_shares(settings.batch_size, processes)
+        refuse_unequal_shares(job.settings.batch_size, processes)
         parallel.launch(processes, [__file__, *sys.argv[1:]])
         return
-    device = setup(params.threads, settings.deterministic, portable=settings.precision == "fp32")
+    device = setup(job.threads, job.settings.deterministic, portable=job.settings.precision == "fp32")
     parallel.join()
     try:
-        with explained(settings):
-            train(ARGS.model, params, device)
+        with explained(job.settings):
+            train(job, device)
     finally:
         parallel.leave()
 
 
-def train(name: NetworkName, params: Params, device: torch.device) -> None:
-    config, settings = params.network(name).config.model_dump(), params.network(name).train
-    train_pixels, valid_pixels = (placed(SimpleOxfordPetDataset(CACHE, s).tensor(), device) for s in ("train", "valid"))
-    if train_pixels.shape[1] != valid_pixels.shape[1]:
-        raise Refusal(f"{CACHE}: train.npy and valid.npy differ in size; run preprocess again (`dvc repro`)")
-    refuse_unequal_shares(settings.batch_size, parallel.size())
-    if settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
-        raise Refusal("params.yaml: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
-    mean, std = statistics(train_pixels, settings.input)
-    torch.manual_seed(derived_seed(params.seed, "weights"))
-    out_channels = 2 if settings.loss == "ce" else 1
-    network = models.build(name, CHANNELS[settings.input], out_channels, config)
-    parameters = sum(p.numel() for p in network.parameters())
-    trainer = Trainer(network, settings, params.seed, device, mean, std)
+def job_of(name: str, values: Mapping[str, Any]) -> Job:
+    """Also refuses a mistake in the section of another network: it must not show after hours of training."""
+    names = networks(values)
+    if name not in names:
+        raise Refusal(f"{FILE}: no network has the section {name!r}; there are {', '.join(names)}", 2)
+    for other in names:
+        if other != name:
+            with suppress(SyntaxError, ImportError):  # another network that cannot be loaded is its own stage's affair
+                config_of(other, values)
+    settings = Train.model_validate(of_network(values, name))
+    return Job(name, config_of(name, values), settings, values["seed"], values["threads"])
+
+
+def config_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return models.checked_config(name, {k: v for k, v in values[name].items() if k != "train"}, str(FILE))
+
+
+def train(job: Job, device: torch.device) -> None:
+    train_pixels, valid_pixels = splits(device)
+    trainer = prepared(job, train_pixels, device)
     found = environment(device) | {"processes": parallel.size()}
-
-    def best_weights() -> checkpoint.Weights:
-        return checkpoint.Weights(
-            network=name,
-            config=config,
-            out_channels=out_channels,
-            input=settings.input,
-            mean=mean,
-            std=std,
-            image_size=train_pixels.shape[1],
-            environment=found,
-            state=trainer.best["state"],
-        )
-
-    choices = {"seed": params.seed, **flat(name, config), **flat("train", settings.model_dump()), **found}
-    keeper = resume.Keeper(STATES, name, resume.fingerprint(choices, inputs_and_code()))
+    keeper = resume.Keeper(STATES, job.name, made_from(job, found))
     state, news = parallel.from_first(keeper.load() if parallel.rank() == 0 else None)
     if state:
         trainer.restore(state)
     say(news)
-    say(f"{name}: {parameters:,} parameters, on {found['device']} with {params.threads} threads")
+    say(f"{job.name}: {size_of(trainer):,} parameters, on {found['device']} with {job.threads} threads")
     say(f"{len(train_pixels)} photographs to learn from, {len(valid_pixels)} to validate")
+    try:
+        until_finished(job.name, trainer, train_pixels, valid_pixels, keeper)
+    except NotFinite as stop:
+        if not trainer.best["epoch"]:
+            raise
+        aside = STATES / f"{job.name}.best.pth"
+        checkpoint.save(aside, best_weights(job, trainer, train_pixels, found))
+        raise Refusal(f"{stop}; the best weights so far (epoch {trainer.best['epoch']}) are in {aside}") from None
+    if parallel.rank() == 0:
+        write_results(job.name, trainer, best_weights(job, trainer, train_pixels, found))
+        keeper.path.unlink(missing_ok=True)
 
-    baseline = all_foreground(valid_pixels)
+
+def splits(device: torch.device) -> list[Tensor]:
+    """The pixels to learn from and those to validate."""
+    found = [placed(SimpleOxfordPetDataset(CACHE, split).tensor(), device) for split in ("train", "valid")]
+    if found[0].shape[1] != found[1].shape[1]:
+        raise Refusal(f"{CACHE}: train.npy and valid.npy differ in size; run preprocess again (`dvc repro`)")
+    return found
+
+
+def prepared(job: Job, train_pixels: Tensor, device: torch.device) -> Trainer:
+    refuse_unequal_shares(job.settings.batch_size, parallel.size())
+    if job.settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
+        raise Refusal(f"{FILE}: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
+    mean, std = statistics(train_pixels, job.settings.input)
+    torch.manual_seed(derived_seed(job.seed, "weights"))
+    network = models.build(job.name, CHANNELS[job.settings.input], job.out_channels, job.config)
+    return Trainer(network, job.settings, job.seed, device, mean, std)
+
+
+def made_from(job: Job, found: Mapping[str, Any]) -> resume.Fingerprint:
+    """Everything that the weights follow from. A state made from anything else is not resumed."""
+    values = {"seed": job.seed, **flat(job.name, job.config), **flat("train", job.settings.model_dump()), **found}
+    files = [CACHE / "train.npy", CACHE / "valid.npy", *CODE, models.file_of(job.name)]
+    names = [file.relative_to(SRC) if file.is_relative_to(SRC) else file for file in files]
+    return resume.fingerprint(values, {name.as_posix(): file for name, file in zip(names, files, strict=True)})
+
+
+def until_finished(
+    name: str, trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor, keeper: resume.Keeper
+) -> None:
+    """Epoch by epoch; the state of each is kept, and a network that does not learn is named once."""
+    settings, baseline = trainer.settings, all_foreground(valid_pixels)
     warned = False
     try:
         while not finished(trainer.history, settings):
@@ -109,27 +178,37 @@ def train(name: NetworkName, params: Params, device: torch.device) -> None:
     except Interrupted:
         say(f"{name}: {keeper.epochs} of {settings.epochs} epochs are kept; run again to go on from there")
         raise
-    except NotFinite as stop:
-        if not trainer.best["epoch"]:
-            raise
-        aside = STATES / f"{name}.best.pth"
-        checkpoint.save(aside, best_weights())
-        raise Refusal(f"{stop}; the best weights so far (epoch {trainer.best['epoch']}) are in {aside}") from None
 
-    if parallel.rank() > 0:
-        return
-    checkpoint.save(Path(f"saved_models/{name}.pth"), best_weights())
+
+def best_weights(job: Job, trainer: Trainer, train_pixels: Tensor, found: dict[str, Any]) -> checkpoint.Weights:
+    return checkpoint.Weights(
+        network=job.name,
+        config=job.config,
+        out_channels=job.out_channels,
+        input=job.settings.input,
+        mean=trainer.mean,
+        std=trainer.std,
+        image_size=train_pixels.shape[1],
+        environment=found,
+        state=trainer.best["state"],
+    )
+
+
+def write_results(name: str, trainer: Trainer, weights: checkpoint.Weights) -> None:
+    checkpoint.save(Path(f"saved_models/{name}.pth"), weights)
     write_csv(Path(f"plots/history_{name}.csv"), [{key: row[key] for key in HISTORY} for row in trainer.history])
-    result = {
-        "valid_dice": trainer.best["valid_dice"],
+    run_of = {
         "best_epoch": trainer.best["epoch"],
         "epochs": len(trainer.history),
-        "parameters": parameters,
-        "environment": found,
+        "parameters": size_of(trainer),
+        **weights.environment,
     }
-    write_json(Path(f"metrics/{name}.json"), result)
-    keeper.path.unlink(missing_ok=True)
-    say(f"{name}: best validation Dice {result['valid_dice']:.4f} in epoch {result['best_epoch']}")
+    write_json(Path(f"metrics/{name}.json"), {"valid_dice": trainer.best["valid_dice"], "run": [run_of]})
+    say(f"{name}: best validation Dice {trainer.best['valid_dice']:.4f} in epoch {trainer.best['epoch']}")
+
+
+def size_of(trainer: Trainer) -> int:
+    return sum(parameter.numel() for parameter in trainer.network.parameters())
 
 
 def refuse_unequal_shares(batch_size: int, processes: int) -> None:
@@ -153,7 +232,7 @@ def finished(history: list[Row], settings: Train) -> bool:
     return len(history) >= settings.epochs or 0 < settings.patience <= waiting(history)
 
 
-def one_epoch(trainer: Trainer, train_pixels: torch.Tensor, valid_pixels: torch.Tensor) -> None:
+def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> None:
     number, epochs = len(trainer.history) + 1, trainer.settings.epochs
     start = time.perf_counter()
     first: list[float] = []
@@ -178,9 +257,9 @@ def one_epoch(trainer: Trainer, train_pixels: torch.Tensor, valid_pixels: torch.
     )
 
 
-def all_foreground(pixels: torch.Tensor) -> float:
+def all_foreground(pixels: Tensor) -> float:
     """Validation Dice of calling every pixel pet."""
-    truth = pixels[..., 3] != BACKGROUND
+    truth = foreground(pixels[..., 3])
     return float(dice(confusion(torch.ones_like(truth), truth)).mean())
 
 
@@ -191,13 +270,6 @@ def flat(prefix: str, values: dict[str, object]) -> dict[str, object]:
     return result
 
 
-def inputs_and_code() -> list[Path]:
-    """The files that a training follows from: its tensors, and every module of this project that is loaded."""
-    here = Path(__file__).parent
-    loaded = {Path(f) for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))}
-    return [CACHE / "train.npy", CACHE / "valid.npy", *sorted(f for f in loaded if f.is_relative_to(here))]
-
-
 def say(line: str) -> None:
     if line and parallel.rank() == 0:
         tqdm.write(line, file=sys.stdout)
@@ -205,4 +277,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(lambda: main(ARGS))

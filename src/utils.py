@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import errno
 import io
@@ -38,6 +39,11 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
+def described(text: str | None) -> argparse.ArgumentParser:
+    """A parser whose --help shows a script's docstring as it stands."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a script's main function; end in one line and a non-zero code when it cannot do its work."""
 
@@ -56,8 +62,10 @@ def run(main: Callable[[], None]) -> NoReturn:
         end(f"{name}: stopped by {interrupted}; nothing half-written was kept", interrupted.code)
     except OSError as error:
         place = error.filename2 or error.filename
-        if error.errno in (*FULL, errno.EACCES, errno.EROFS, errno.EPERM, errno.EPIPE):
+        if error.errno in (*FULL, errno.EROFS, errno.EPIPE):
             end(f"{name}: cannot write {place or 'what it has to say'}: {error.strerror}", 1)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            end(f"{name}: no access to {place}: {error.strerror}", 1)
         if not place:
             raise
         end(f"{name}: cannot use {place}: {error.strerror}; remove it, or put what it should be there", 1)
@@ -94,13 +102,15 @@ def without_logins(text: str) -> str:
 
 @contextmanager
 def writing(path: Path, size: int = 0) -> Iterator[None]:
-    """What fails in here fails for `path`; of a full disk it is said what there is and, if known, what is needed."""
+    """An OSError inside names `path`. When the disk is full, the message gives the free space and the space needed."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise no_room(path, size, error.strerror) from None
         if not error.filename or str(error.filename).endswith(".part"):
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise Refusal(f"cannot write {path}: {error.strerror}") from None
             error.filename = str(path)
         raise
 
@@ -169,7 +179,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({key: f"{cell:.6g}" if isinstance(cell, float) else cell for key, cell in row.items()})
@@ -177,7 +187,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Every float to five decimals, through nested mappings."""
+    """Every float to five decimals, through nested mappings and lists."""
     if isinstance(value, Mapping):
         return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
     return round(value, DECIMALS) if isinstance(value, float) else value

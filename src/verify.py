@@ -6,7 +6,6 @@ if the test Dice stays within 0.02. Anything else: not reproduced, exit code 1.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -20,11 +19,14 @@ from typing import Any
 
 import yaml
 
-from utils import Refusal, run
+import params
+from utils import Refusal, described, run
 
 TOLERANCE = 0.02  # of a test Dice between two machines
-TRAININGS, SCORES = ("metrics/unet.json", "metrics/resnet34_unet.json"), "metrics/test.json"
-METHODS = ("unet", "resnet34_unet", "ensemble")
+SCORES = "metrics/test.json"
+RESULTS = {"best_epoch", "epochs", "parameters"}  # beside these, a training records its machine
+
+Metrics = dict[str, dict[str, Any]]  # by the name of the file
 
 
 def main() -> None:
@@ -33,11 +35,16 @@ def main() -> None:
         shell("git", "clone", "-q", str(Path.cwd()), str(clone))
         if shell("git", "status", "--porcelain", "--untracked-files=no"):
             print("note: what is not committed is not verified")
-        before = {name: committed(name) for name in (*TRAININGS, SCORES)}
+        names = params.networks(params.read(clone / params.FILE))
+        before = {name: committed(name) for name in (*map(training, names), SCORES)}
         first = hashes(clone)
         repro(clone)
         after = {name: read(clone / name) for name in before}
         sys.exit(verdict(first, hashes(clone), before, after))
+
+
+def training(network: str) -> str:
+    return f"metrics/{network}.json"
 
 
 def shell(*words: str) -> str:
@@ -72,9 +79,7 @@ def hashes(clone: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
 
 
-def verdict(
-    first: dict[str, str], again: dict[str, str], before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]
-) -> int:
+def verdict(first: dict[str, str], again: dict[str, str], before: Metrics, after: Metrics) -> int:
     """Prints a line for each output and the conclusion; 0 if reproduced."""
     print()
     for name in sorted(first | again):
@@ -83,7 +88,7 @@ def verdict(
         print(f"\nreproduced: all {len(first)} outputs are the same to the byte")
         return 0
     machine = [*differences(before, after), *other_packages(Path("requirements.txt"))]
-    moved = [(method, before[SCORES][method]["dice"], after[SCORES][method]["dice"]) for method in METHODS]
+    moved = [(method, there["dice"], after[SCORES][method]["dice"]) for method, there in dices(before[SCORES])]
     close = all(abs(there - here) <= TOLERANCE for _, there, here in moved)
     print(
         "\nthis machine differs from the recorded one:" if machine else "\nno recorded property of the machine differs"
@@ -100,14 +105,18 @@ def verdict(
     return 1
 
 
-def differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What the trainings recorded of their machines."""
-    there, here = (
-        {k: v for name in TRAININGS for k, v in found[name]["environment"].items()} for found in (before, after)
-    )
-    for key in there | here:
-        if there.get(key) != here.get(key):
-            yield f"{key}: {there.get(key, 'none')} recorded, {here.get(key, 'none')} here"
+def dices(scores: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    return [(method, row) for method, row in scores.items() if isinstance(row, dict)]
+
+
+def differences(before: Metrics, after: Metrics) -> Iterator[str]:
+    """What each training recorded of its machine."""
+    for name in before:
+        if name != SCORES:
+            there, here = before[name]["run"][0], after[name]["run"][0]
+            for key in [key for key in there | here if key not in RESULTS]:
+                if there.get(key) != here.get(key):
+                    yield f"{Path(name).stem}: {key} {there.get(key, 'none')} recorded, {here.get(key, 'none')} here"
 
 
 def other_packages(pins: Path) -> Iterator[str]:
@@ -125,5 +134,5 @@ def other_packages(pins: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    described(__doc__).parse_args()
     run(main)

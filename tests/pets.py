@@ -58,4 +58,4 @@ def write_data_params(folder: Path, **data: object) -> None:
     """The repository's params.yaml, with other values under `data`."""
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     values["data"] |= data
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

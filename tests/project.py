@@ -79,7 +79,7 @@ def clone(folder: Path, **changes: Any) -> Path:
         shutil.rmtree(folder / name)
     (folder / "dvc.lock").unlink()
     values = params.overlaid(params.overlaid(params.read(ROOT / "params.yaml"), SMALL), changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     pets.make_dataset(folder / "pets", trainval=20, test=4)
     (folder / ".git/info/exclude").write_text("pets/\n")
     commit(folder)

@@ -12,9 +12,10 @@ from PIL import Image, ImageFilter
 
 from oxford_pet import foreground
 from pets import make_pet
-from report.pictures import LOOKS, NETWORKS
+from report.looks import KNOWN as LOOKS
 from utils import write_bytes, write_csv, write_json
 
+NETWORKS = ("unet", "resnet34_unet")
 BREEDS = ("Abyssinian", "Birman", "american_pit_bull_terrier", "pug")  # a capital first letter marks a cat
 PARAMS = (Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8")
 
@@ -42,7 +43,8 @@ def make_results(
     write_csv(folder / "plots/test_breeds.csv", groups(rows))
     write_csv(folder / "plots/thresholds.csv", [threshold_row(step / 20) for step in range(1, 20)])
     write_json(folder / "metrics/test.json", all_scores(rows))
-    write_json(folder / "metrics/data.json", {"train": {"images": 270}, "test": {"images": images}, "skipped": 0})
+    splits = [{"split": "train", "images": 270}, {"split": "test", "images": images}]
+    write_json(folder / "metrics/data.json", {"bad": 0, "splits": splits, "bad_files": []})
     write_predictions(folder, [row["name"] for row in rows[:shown]], [row["name"] for row in by_score[:shown]], side)
     buffer = io.BytesIO()
     Image.new("RGB", (1078, 480), "gray").save(buffer, "PNG")
@@ -60,8 +62,8 @@ def history(random: np.random.Generator, epochs: int, best: float) -> list[Row]:
 
 def training(epochs: int, parameters: int) -> Row:
     environment = {"device": "cpu", "cpu": "Example <2 cores>", "threads": 2, "torch": "2.11.0"}
-    noted = {"valid_dice": 0.9, "best_epoch": epochs, "epochs": epochs, "parameters": parameters}
-    return {**noted, "environment": environment}
+    noted = {"best_epoch": epochs, "epochs": epochs, "parameters": parameters, **environment}
+    return {"valid_dice": 0.9, "run": [noted]}
 
 
 def image_row(random: np.random.Generator, index: int, breed: str, skill: float) -> Row:
@@ -97,7 +99,12 @@ def all_scores(rows: list[Row]) -> Row:
     for name in NETWORKS:
         scores[name]["points"] = 80
     gain = means["resnet34_unet"] - means["unet"]
-    return {**scores, "difference": {"dice": gain, "dice_low": gain - 0.004, "dice_high": gain + 0.004}}
+    pair = {"network": "resnet34_unet", "minus": "unet"}
+    return {
+        **{name: {"dice": means[name]} for name in LOOKS},
+        "scores": [{"method": name, **row} for name, row in scores.items()],
+        "differences": [{**pair, "dice": gain, "dice_low": gain - 0.004, "dice_high": gain + 0.004}],
+    }
 
 
 def method_scores(dice: float) -> Row:
@@ -107,7 +114,7 @@ def method_scores(dice: float) -> Row:
 
 
 def write_predictions(folder: Path, sheet: list[str], worst: list[str], side: int) -> None:
-    """What the networks found: the truth, shifted and blurred."""
+    """What the networks found: the truth, shifted and a little larger."""
     names = [*sheet, *worst]
     pets = [make_pet(side, side, np.random.default_rng([1, index])) for index in range(len(names))]
     arrays: dict[str, Any] = {
@@ -115,12 +122,11 @@ def write_predictions(folder: Path, sheet: list[str], worst: list[str], side: in
         "kinds": np.array(["sheet"] * len(sheet) + ["worst"] * len(worst)),
         "images": np.stack([image for image, _ in pets]),
         "trimaps": np.stack([trimap for _, trimap in pets]),
-        "thresholds": np.array([0.45, 0.5]),
     }
     for step, name in enumerate(NETWORKS, 1):
         masks = [np.roll(255 * foreground(trimap).astype(np.uint8), (step, -2 * step), (0, 1)) for _, trimap in pets]
-        blurred = [Image.fromarray(mask).filter(ImageFilter.GaussianBlur(1)) for mask in masks]
-        arrays[name] = np.stack([np.asarray(mask) for mask in blurred])
+        larger = [np.asarray(Image.fromarray(mask).filter(ImageFilter.MaxFilter(3))) for mask in masks]
+        arrays[f"mask_{name}"] = np.stack(larger) > 0
     write_arrays(folder, arrays)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learning.augment import GEOMETRIC, WIDTHS, augmented, draw
-from params import Augment
+from params.training import Augment
 from shared.inputs import gray
 
 OFF: dict[str, float] = dict.fromkeys(Augment.model_fields, 0.0)

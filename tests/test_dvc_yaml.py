@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+import models
 import params
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES: dict[str, Any] = PIPELINE["stages"]
+NETWORKS = params.networks(params.read(ROOT / "params.yaml"))
 NAMES = ["download", "preprocess", "train_unet", "train_res34", "evaluate", "plot"]
 
 
@@ -60,6 +62,14 @@ def script_of(stage: dict[str, Any]) -> Path:
     return ROOT / stage["cmd"].split()[1]
 
 
+def networks_of(stage: dict[str, Any]) -> list[str]:
+    """The networks that a stage loads by their names: the one that it trains, or all that it scores."""
+    _, script, *words = stage["cmd"].split()
+    if "--model" in words:
+        return words[-1:]
+    return NETWORKS if script == "src/evaluate.py" else []
+
+
 def test_the_stages() -> None:
     assert list(STAGES) == NAMES
     for stage in STAGES.values():
@@ -71,7 +81,8 @@ def test_the_stages() -> None:
 def test_deps_are_the_transitive_imports(name: str) -> None:
     """Of a folder too: the stage imports every file in it, and no other file."""
     listed = {file for dep in STAGES[name]["deps"] if dep.startswith("src/") for file in code_in(ROOT / dep)}
-    assert listed == closure(script_of(STAGES[name]))
+    by_name = {file for network in networks_of(STAGES[name]) for file in closure(models.file_of(network))}
+    assert listed == closure(script_of(STAGES[name])) | by_name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,7 +139,20 @@ def test_git_keeps_metrics_and_tables_and_dvc_the_rest() -> None:
             assert kept_by_dvc == (not path.endswith((".json", ".csv")) or path.startswith("dataset/")), path
 
 
-def test_every_picture_of_the_pipeline_is_shown() -> None:
-    shown = {name for entry in PIPELINE["plots"] for name in ([entry] if isinstance(entry, str) else entry)}
-    pictures = {path for stage in STAGES.values() for path in outputs(stage) if path.endswith(".png")}
-    assert pictures <= shown
+def test_every_network_has_its_stage_and_is_in_the_report_and_in_every_chart() -> None:
+    """Whoever adds a network and forgets one of these lines is told which."""
+    charts = {title: chart["y"] for entry in PIPELINE["plots"] for title, chart in entry.items()}
+    for name in NETWORKS:
+        own = next(stage for stage in STAGES.values() if stage["cmd"] == f"python src/train.py --model {name}")
+        history = f"plots/history_{name}.csv"
+        assert {f"saved_models/{name}.pth", f"metrics/{name}.json", history} == set(outputs(own))
+        assert history in STAGES["plot"]["deps"]
+        assert charts["Dice by epoch"][history] == ["train_dice", "valid_dice"]
+        assert charts["Loss by epoch"][history] == ["train_loss", "valid_loss"]
+        assert f"{name}_dice" in charts["Dice of the test photographs"]["plots/test_images.csv"]
+        assert name in charts["Validation Dice by threshold"]["plots/thresholds.csv"]
+
+
+def test_what_the_stages_draw_is_not_named_a_second_time() -> None:
+    """`dvc plots show` shows the plots of every stage, and below them those of the list at the end."""
+    assert not [entry for entry in PIPELINE["plots"] if isinstance(entry, str)]

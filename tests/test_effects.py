@@ -10,12 +10,13 @@ from typing import Any, get_args
 import pytest
 import torch
 
+import params
 import train
 import training
 from learning.augment import augmented, draw
 from learning.engine import PRECISIONS, Trainer
 from learning.losses import loss_function
-from params import Augment, Train
+from params.training import Augment, Train
 from shared import checkpoint
 from shared.inputs import statistics, unit
 from training import TRAIN, epochs, trainer
@@ -125,17 +126,22 @@ def test_what_everything_called_pet_would_score() -> None:
     assert train.all_foreground(pixels) == pytest.approx(2 / 3)
 
 
-def test_a_training_follows_from_its_tensors_and_all_of_its_code() -> None:
-    names = {file.name for file in train.inputs_and_code()}
+def test_a_training_follows_from_its_tensors_and_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training.workplace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = set(train.made_from(train.job_of("unet", params.load()), {}))
     expected = (
-        "train.npy valid.npy train.py engine.py augment.py losses.py schedule.py unet.py resnet34_unet.py parts.py"
+        "dataset/cache/train.npy dataset/cache/valid.npy train.py learning/engine.py learning/augment.py"
+        " learning/losses.py learning/schedule.py models/__init__.py models/unet.py models/parts.py"
     )
     assert set(expected.split()) <= names
+    assert "models/resnet34_unet.py" not in names
 
 
 SHARED = """
 import torch, torch.distributed as dist
-import parallel, training
+import training
+from learning import parallel
 from shared.device import setup
 setup(1)
 parallel.join()
@@ -150,8 +156,8 @@ parallel.leave()
 
 
 def test_processes_learn_the_same_weights_from_different_photographs(tmp_path: Path) -> None:
-    (tmp_path / "shared.py").write_text(SHARED)
-    command = [sys.executable, *training.TORCHRUN, str(tmp_path / "shared.py")]
+    (tmp_path / "together.py").write_text(SHARED)
+    command = [sys.executable, *training.TORCHRUN, str(tmp_path / "together.py")]
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -61,7 +61,8 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def metrics() -> dict[str, dict[str, Any]]:
-    return json.loads(Path("metrics/test.json").read_text())
+    """The scores of each method."""
+    return {row["method"]: row for row in json.loads(Path("metrics/test.json").read_text())["scores"]}
 
 
 def read_csv(file: str) -> list[dict[str, str]]:
@@ -83,9 +84,9 @@ def run(*words: str) -> None:
 def test_the_stage_writes_its_metrics(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.stage()
     found = metrics()
-    assert list(found) == [*METHODS, "difference"]
+    assert list(found) == list(METHODS)
     for name, entry in found.items():
-        numbers = {key: value for key, value in entry.items() if key != "tta"}
+        numbers = {key: value for key, value in entry.items() if key not in ("tta", "method")}
         assert np.isfinite(list(numbers.values())).all()
         assert ("points" in entry) == (name in NETWORKS)
         if name not in ("all_foreground", "mean_mask"):
@@ -98,8 +99,13 @@ def test_the_stage_writes_its_metrics(project: Path, capsys: pytest.CaptureFixtu
     assert found["all_foreground"]["iou_dataset"] == pytest.approx(found["all_foreground"]["accuracy"])
     assert found["unet"]["dice"] > found["mean_mask"]["dice"] > found["all_foreground"]["dice"]
     expected = found["resnet34_unet"]["dice"] - found["unet"]["dice"]
-    assert found["difference"]["dice"] == pytest.approx(expected, abs=2e-5)
-    assert found["difference"]["dice_high"] < 0
+    written = json.loads(Path("metrics/test.json").read_text())
+    (difference,) = written["differences"]
+    assert (difference["network"], difference["minus"]) == ("resnet34_unet", "unet")
+    assert difference["dice"] == pytest.approx(expected, abs=2e-5)
+    assert difference["dice_high"] < 0
+    shown_by_dvc = {name: value for name, value in written.items() if not isinstance(value, list)}
+    assert shown_by_dvc == {name: {"dice": found[name]["dice"]} for name in METHODS[:3]}
     assert f"{found['unet']['dice_low']:.4f}" in capsys.readouterr().out
     assert (project / PREDICTIONS).stat().st_size < 100_000
 
@@ -141,14 +147,11 @@ def test_predictions_hold_the_sheet_and_the_worst_first(project: Path) -> None:
     mean = {row["name"]: sum(float(row[f"{name}_dice"]) for name in NETWORKS) for row in images}
     shown = [mean[name] for name in names[8:]]
     assert shown == sorted(mean.values())[:12]
-    assert stored["thresholds"].tolist() == [metrics()[name]["threshold"] for name in NETWORKS]
     assert stored["images"].shape == (20, 32, 32, 3)
-    for name, threshold in zip(NETWORKS, stored["thresholds"], strict=True):
-        counts = confusion(
-            torch.from_numpy(stored[name] >= 255 * threshold), torch.from_numpy(foreground(stored["trimaps"]))
-        )
+    for name in NETWORKS:
+        masks, truth = torch.from_numpy(stored[f"mask_{name}"]), torch.from_numpy(foreground(stored["trimaps"]))
         expected = [float({row["name"]: row for row in images}[shown][f"{name}_dice"]) for shown in names]
-        assert dice(counts).tolist() == pytest.approx(expected, abs=0.02)
+        assert dice(confusion(masks, truth)).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_equal_inputs_give_equal_bytes(project: Path) -> None:
@@ -269,8 +272,8 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path) -> None:
     Image.new("L", (9, 7), 2).save(tmp_path / "x.png")
     pixels = Drawn()
     split = splits.Split([{"name": "x", "breed": "x", "species": "cat"}] * len(pixels), pixels, tmp_path)
-    found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), [0.5], split)
-    assert found.counts.shape == (1000, 1, 4)
+    found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), {"x": 0.5}, split)["x"]
+    assert found.counts.shape == (1000, 4)
     assert found.boundary_f1.eq(1).all()
     assert evaluate.mean_mask(pixels).eq(0).all()
     assert pixels.longest == scores.BATCH

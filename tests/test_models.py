@@ -12,7 +12,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import NETWORKS, build
+from models import build
 from models.parts import Conv, bilinear_x2, reflect
 from models.resnet34_unet import ResNet34Encoder, ResNet34UNet
 from models.unet import UNet
@@ -70,7 +70,10 @@ def test_the_encoder_is_torchvisions_resnet34(size: tuple[int, int]) -> None:
             torch.testing.assert_close(mine, reference, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+BOTH = pytest.mark.parametrize("name", ["unet", "resnet34_unet"])
+
+
+@BOTH
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_logits_have_the_size_of_the_input(name: str, channels: int) -> None:
     network = small(name, channels, 2).eval()
@@ -79,7 +82,7 @@ def test_logits_have_the_size_of_the_input(name: str, channels: int) -> None:
             assert network(torch.randn(2, channels, *size)).shape == (2, 2, *size)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@BOTH
 def test_outputs_are_logits(name: str) -> None:
     """No sigmoid, no rounding: values of both signs, and not whole numbers."""
     with torch.no_grad():
@@ -88,7 +91,7 @@ def test_outputs_are_logits(name: str) -> None:
     assert not torch.equal(output, output.round())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@BOTH
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_every_choice_trains_one_step(name: str, choice: dict[str, Any]) -> None:
     network = small(name, **choice)
@@ -107,7 +110,7 @@ def test_every_choice_trains_one_step(name: str, choice: dict[str, Any]) -> None
     assert all(key.endswith("bias") for key in untouched), untouched
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@BOTH
 def test_the_bridge_and_other_choices_change_the_network(name: str) -> None:
     plain = count(small(name))
     assert count(small(name, attention=True)) > plain
@@ -116,7 +119,7 @@ def test_the_bridge_and_other_choices_change_the_network(name: str) -> None:
         assert count(small(name, bridge=64)) > plain
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@BOTH
 def test_every_pixel_of_the_input_near_and_far_reaches_the_output(name: str) -> None:
     """The deepest level sees far: a change in a corner moves the logit in the middle of a 64 px square."""
     network = small(name).eval()

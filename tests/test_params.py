@@ -13,7 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 import params
+from params import whole
 from reliability import fault
 from utils import Refusal
 
@@ -33,11 +35,18 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 
 def refusal(values: dict[str, Any]) -> str:
     with pytest.raises(Refusal) as caught:
-        params.check(values, "params.yaml")
+        check(values)
     assert caught.value.code == 2
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+def check(values: dict[str, Any]) -> None:
+    """Everything: also the networks' shapes, which only the stages look at that load a network."""
+    checked = whole.check(values, "params.yaml")
+    for name, network in checked.networks.items():
+        models.checked_config(name, network.config, "params.yaml")
 
 
 def keys(values: dict[str, Any], prefix: str = "") -> list[str]:
@@ -170,11 +179,12 @@ def test_unknown_key_suggests_the_nearest(key: str, hint: str) -> None:
 
 
 def test_override_for_one_network() -> None:
-    checked = params.check(changed("unet.train", {"lr": "1e-4", "augment": {"vflip": 0.5}}), "params.yaml")
-    assert checked.unet.train.lr == 1e-4
-    assert checked.unet.train.augment.vflip == 0.5
-    assert checked.unet.train.augment.hflip == checked.train.augment.hflip
-    assert checked.resnet34_unet.train == checked.train
+    checked = whole.check(changed("unet.train", {"lr": "1e-4", "augment": {"vflip": 0.5}}), "params.yaml")
+    unet = checked.networks["unet"].train
+    assert unet.lr == 1e-4
+    assert unet.augment.vflip == 0.5
+    assert unet.augment.hflip == checked.train.augment.hflip
+    assert checked.networks["resnet34_unet"].train == checked.train
     assert "unet.train.lr = -1" in refusal(changed("unet.train", {"lr": -1}))
     assert "did you mean lr?" in refusal(changed("unet.train", {"lrr": 1}))
 
@@ -182,7 +192,7 @@ def test_override_for_one_network() -> None:
 @pytest.mark.parametrize("text", ["1e-3", "0.001", ".001", "1.0e-3"])
 def test_one_number_however_it_is_written(text: str) -> None:
     values = changed("train.lr", yaml.safe_load(f"lr: {text}")["lr"])
-    assert params.check(values, "params.yaml").train.lr == 0.001
+    assert whole.check(values, "params.yaml").train.lr == 0.001
 
 
 NOT_YAML = fault(
@@ -232,7 +242,7 @@ anything = st.recursive(
 @given(key=st.sampled_from([*keys(VALUES), *VALUES, "train.augment"]), value=anything)
 def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None:
     try:
-        params.check(changed(key, value), "params.yaml")
+        check(changed(key, value))
     except Refusal as refusal:
         assert "\n" not in str(refusal)
         assert refusal.code == 2

@@ -17,15 +17,22 @@ from PIL import Image
 
 import photos
 from pets import make_pet
-from photos import Unusable, open_photo, open_square
+from photos import Unusable, open_pair, open_photo, open_square
+from reliability import fault
 
 STARTS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"BM"]  # of JPEG, PNG, GIF, TIFF, BMP
 ROTATED = {3: 180, 6: 270, 8: 90}  # EXIF orientation -> degrees against the clock that set it upright
-from reliability import fault
 
 
 def picture(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
     return Image.fromarray(make_pet(height, width, np.random.default_rng(seed))[0])
+
+
+def trimap(folder: Path, size: tuple[int, int]) -> Path:
+    """All pet."""
+    file = folder / "trimap.png"
+    Image.new("L", size, 1).save(file)
+    return file
 
 
 def stored(path: Path, image: Image.Image, kind: str = "PNG", **options: object) -> Path:
@@ -94,32 +101,40 @@ def test_the_first_frame_counts(tmp_path: Path) -> None:
 def test_an_upright_photograph_for_people(tmp_path: Path, orientation: int) -> None:
     path = stored(tmp_path / "x.jpg", picture(), exif=exif(orientation))
     assert difference(open_photo(path), picture().rotate(ROTATED[orientation], expand=True)) == 0
-    assert difference(open_photo(path, upright=False), picture()) == 0
+
+
+@pytest.mark.parametrize("orientation", sorted(ROTATED))
+def test_a_square_is_upright(tmp_path: Path, orientation: int) -> None:
+    path = stored(tmp_path / "x.jpg", picture(), exif=exif(orientation))
+    whole = open_photo(path).resize((32, 32), Image.Resampling.BILINEAR)
+    assert difference(open_square(path, 32), whole) <= 1
 
 
 @pytest.mark.parametrize("orientation", sorted(ROTATED))
 def test_the_dataset_goes_by_the_stored_pixels(tmp_path: Path, orientation: int) -> None:
     """The mask has the size of what is stored: it was drawn on that."""
     path = stored(tmp_path / "x.jpg", picture(), exif=exif(orientation))
-    square, size = open_square(path, 32, (90, 60))
+    square, size = open_pair(path, trimap(tmp_path, (90, 60)), 32)
     assert size == (90, 60)
-    assert difference(square, picture().resize((32, 32), Image.Resampling.BILINEAR)) == 0
+    assert difference(square.convert("RGB"), picture().resize((32, 32), Image.Resampling.BILINEAR)) == 0
 
 
 @pytest.mark.parametrize("orientation", [6, 8])
 def test_the_dataset_goes_by_what_is_shown_when_only_that_fits_the_mask(tmp_path: Path, orientation: int) -> None:
     path = stored(tmp_path / "x.jpg", picture(), exif=exif(orientation))
-    square, size = open_square(path, 32, (60, 90))
+    square, size = open_pair(path, trimap(tmp_path, (60, 90)), 32)
     assert size == (60, 90)
     upright = picture().rotate(ROTATED[orientation], expand=True)
-    assert difference(square, upright.resize((32, 32), Image.Resampling.BILINEAR)) == 0
+    assert difference(square.convert("RGB"), upright.resize((32, 32), Image.Resampling.BILINEAR)) == 0
 
 
 @fault("Input", "a mask of another size than its photograph", "named with both sizes")
 @pytest.mark.parametrize("mask", [(60, 90), (90, 61), (45, 30)])
 def test_a_mask_of_another_size(tmp_path: Path, mask: tuple[int, int]) -> None:
-    with pytest.raises(Unusable, match="is 90 x 60, but its mask is"):
-        open_square(stored(tmp_path / "x.jpg", picture()), 32, mask)
+    path = stored(tmp_path / "x.jpg", picture())
+    with pytest.raises(Unusable, match="is 90 x 60, but its mask is") as caught:
+        open_pair(path, trimap(tmp_path, mask), 32)
+    assert caught.value.path == path
 
 
 @fault("Input", "a photograph with broken EXIF data", "used as it is stored, without a warning")
@@ -140,7 +155,7 @@ def test_a_jpeg_decoded_small_is_within_a_grey_level(tmp_path: Path, shape: tupl
     path = stored(tmp_path / "x.jpg", picture(*shape), "JPEG", quality=90)
     with Image.open(path) as image:
         full = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-    assert difference(open_square(path, side, shape)[0], full) <= 1
+    assert difference(open_square(path, side), full) <= 1
 
 
 def test_a_large_jpeg_is_decoded_small_and_a_small_one_is_not(tmp_path: Path) -> None:

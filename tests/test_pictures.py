@@ -15,7 +15,9 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from report import pictures
-from report.pictures import EXCESS, LOOKS, MISSED, NETWORKS, PANEL, Photo, rgb
+from report.looks import KNOWN as LOOKS
+from report.pictures import EXCESS, MISSED, PANEL, Photo, rgb
+from results import NETWORKS
 
 TEMPLATES = Path(__file__).parents[1] / ".dvc/plots"
 
@@ -98,14 +100,14 @@ def test_the_distribution_of_a_single_photograph_is_a_bar(value: float) -> None:
     assert all(shows(picture, name) for name in LOOKS)
 
 
-def breeds(scores: dict[str, float]) -> pd.DataFrame:
+def breeds(scores: dict[str, float]) -> tuple[pd.DataFrame, list[str]]:
     kinds = ["all", *["breed"] * (len(scores) - 1)]
     dice = {f"{name}_dice": np.array(list(scores.values())) + 0.01 * place for place, name in enumerate(LOOKS)}
-    return pd.DataFrame({"group": list(scores), "kind": kinds, "images": 5, **dice})
+    return pd.DataFrame({"group": list(scores), "kind": kinds, "images": 5, **dice}), list(LOOKS)
 
 
 def test_the_best_breed_is_on_top_below_all_photographs() -> None:
-    picture = decoded(pictures.by_group(breeds({"all": 0.7, "worse": 0.5, "better": 0.9})))[70:]
+    picture = decoded(pictures.by_group(*breeds({"all": 0.7, "worse": 0.5, "better": 0.9})))[70:]
     rows, columns = places(picture, LOOKS["unet"].colour)
     cuts = np.flatnonzero(np.diff(rows) > 5) + 1  # rows come sorted: a jump is a new group
     places_of_dots = [part.mean() for part in np.split(columns, cuts)]
@@ -114,9 +116,9 @@ def test_the_best_breed_is_on_top_below_all_photographs() -> None:
 
 
 def test_many_breeds_and_long_names_have_room() -> None:
-    few = decoded(pictures.by_group(breeds({"all": 0.7, "pug": 0.7})))
+    few = decoded(pictures.by_group(*breeds({"all": 0.7, "pug": 0.7})))
     names = [f"{'long_name_' * 9}{i} $\\frac$" for i in range(37)]
-    many = decoded(pictures.by_group(breeds({"all": 0.7} | dict(zip(names, np.linspace(0.5, 0.9, 37), strict=True)))))
+    many = decoded(pictures.by_group(*breeds({"all": 0.7} | dict(zip(names, np.linspace(0.5, 0.9, 37), strict=True)))))
     assert many.shape[1] == few.shape[1]
     assert many.shape[0] > few.shape[0] + 36 * 30
     assert all(shows(many, name) for name in LOOKS)

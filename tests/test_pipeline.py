@@ -46,7 +46,7 @@ def parameter(key: str, value: Any) -> Callable[[str], str]:
         for section in sections:
             place = place[section]
         place[last] = value
-        return yaml.safe_dump(values)
+        return yaml.safe_dump(values, sort_keys=False)
 
     return how
 

@@ -92,7 +92,8 @@ def test_every_pixel_is_where_it_belongs(dataset: Path) -> None:
 
 
 def test_the_numbers_are_those_of_the_arrays(dataset: Path) -> None:
-    arrays, found = preprocessed(), metrics()
+    arrays = preprocessed()
+    found = {row["split"]: row for row in metrics()["splits"]}
     for split in SPLITS:
         rows = table(split)
         assert found[split]["images"] == len(arrays[split]) == len(rows)
@@ -100,7 +101,7 @@ def test_the_numbers_are_those_of_the_arrays(dataset: Path) -> None:
         assert found[split]["dogs"] == sum(row["species"] == "dog" for row in rows)
         assert found[split]["breeds"] == len({row["breed"] for row in rows})
         assert found[split]["foreground"] == round(float((arrays[split][..., 3] != 2).mean()), 5)
-    assert (found["images"], found["breeds"], found["skipped"]) == (28, 4, 0)
+    assert (found["all"]["images"], found["all"]["breeds"], metrics()["bad"]) == (28, 4, 0)
     assert dataset.exists()
 
 
@@ -289,7 +290,7 @@ def test_an_offender_is_named_or_left_out(dataset: Path, offence: Callable[[Path
     assert names("train") == before[:3] + before[4:]
     assert (arrays["train"] == np.delete(everything["train"], 3, axis=0)).all()
     assert all((arrays[split] == everything[split]).all() for split in ("valid", "test"))
-    assert metrics()["skipped"] == 1 and OFFENCES[offence] in metrics()["skipped_files"][before[3]]
+    assert metrics()["bad"] == 1 and f"{before[3]}: {OFFENCES[offence]}" in metrics()["bad_files"][0]
 
 
 @fault("Input", "many files that cannot be used", "all are listed, one line counts them")
@@ -323,7 +324,7 @@ def test_a_name_in_train_and_test_stays_in_test(dataset: Path) -> None:
     assert f"{name} in train: is listed before, in test" in refused()
     preprocessed(on_bad="skip")
     assert name in names("test") and name not in names("train") + names("valid")
-    assert metrics()["skipped"] == 1
+    assert metrics()["bad"] == 1
 
 
 @fault("Input", "a photograph that is listed twice", "named; or used once")
@@ -388,8 +389,9 @@ def test_the_slice_of_the_real_dataset() -> None:
         "valid": 36,
         "test": 149,
     }
-    assert metrics()["skipped"] == 0 and metrics()["breeds"] == 29
-    assert 0.3 < metrics()["train"]["foreground"] < 0.5
+    train, *_, everything = metrics()["splits"]
+    assert metrics()["bad"] == 0 and everything["breeds"] == 29
+    assert 0.3 < train["foreground"] < 0.5
     split, changes = SimpleOxfordPetDataset(preprocess.CACHE, "test").pixels, []
     for pixels, name in zip(split, names("test"), strict=True):
         with Image.open(photograph(preprocess.DATASET, name)) as image:

@@ -22,6 +22,7 @@ import recipe
 import training
 from learning.engine import Trainer
 from models import build
+from params import whole
 from reliability import fault
 from shared.inputs import CHANNELS, statistics
 from utils import Refusal
@@ -46,7 +47,7 @@ def add(place: Path, name: str, content: str) -> None:
 def test_every_recipe_of_the_repository_gives_valid_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     overlay = recipe.read(name)["params"]
-    params.check(params.overlaid(params.read(ROOT / "params.yaml"), overlay), name)
+    whole.check(params.overlaid(params.read(ROOT / "params.yaml"), overlay), name)
 
 
 @pytest.mark.parametrize("network", ["unet", "resnet34_unet"])
@@ -55,8 +56,11 @@ def test_every_recipe_trains(name: Any, network: Any, place: Path) -> None:
     """An epoch of tiny pictures and a narrow network, but every choice of the recipe."""
     narrow = {"train": {"batch_size": 4, "epochs": 2}, network: {"width": 8}}
     overlay = params.overlaid(params.read(ROOT / "recipes" / f"{name}.yaml")["params"], narrow)
-    chosen = params.check(params.overlaid(params.read(place / "params.yaml"), overlay), name)
-    settings, config = chosen.network(network).train, chosen.network(network).config.model_dump()
+    chosen = whole.check(params.overlaid(params.read(place / "params.yaml"), overlay), name)
+    settings, config = (
+        chosen.networks[network].train,
+        chosen.networks[network].config,
+    )
     pixels = torch.from_numpy(training.pixels(8, side=64))
     built = build(network, CHANNELS[settings.input], 2 if settings.loss == "ce" else 1, config)
     trainer = Trainer(built, settings, 1, torch.device("cpu"), *statistics(pixels, settings.input))
@@ -103,9 +107,9 @@ def test_an_earlier_recipe_leaves_nothing_behind(
     )
     recipe.apply(params.overlaid(theirs, mine))
     monkeypatch.setattr(sys, "argv", ["recipe.py", name, "--apply"])
-    recipe.main()
+    recipe.main(*recipe.arguments())
     found, expected = params.read(committed / "params.yaml"), params.overlaid(params.overlaid(before, own), mine)
-    assert params.check(found, "found") == params.check(expected, "expected")
+    assert whole.check(found, "found") == whole.check(expected, "expected")
     at_first, chosen = dict(recipe.flat(before)), dict(recipe.flat(own))
     left = [key for key, value in recipe.flat(theirs) if key not in chosen and value != at_first.get(key)]
     said = capsys.readouterr().out
@@ -126,7 +130,7 @@ def test_what_only_an_earlier_recipe_has_goes_before_an_experiment_too(
         (committed / "params.yaml").write_text(before, encoding="utf-8")
         recipe.apply(params.overlaid(recipe.read("own")["params"], {"unet": {"train": mine}}))
         with pytest.raises(SystemExit):
-            recipe.main()
+            recipe.main(*recipe.arguments())
         assert params.read(committed / "params.yaml") == params.overlaid(
             yaml.safe_load(before), {"unet": {"train": left}}
         )
@@ -229,7 +233,7 @@ def test_what_the_user_adds_wins_over_the_recipe(place: Path, monkeypatch: pytes
     pretending(place, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["recipe.py", "mine", "-S", "train.lr=0.2"])
     with pytest.raises(SystemExit) as end:
-        recipe.main()
+        recipe.main(*recipe.arguments())
     assert end.value.code == 0
     assert (place / "asked").read_text() == "exp run --name mine -S train.lr=0.1 -S train.lr=0.2\n"
 

@@ -22,7 +22,7 @@ import browser
 import plot
 from reliability import fault
 from report import document
-from report.pictures import LOOKS
+from report.looks import KNOWN as LOOKS
 from results import make_results, write_arrays
 from utils import Refusal
 
@@ -118,7 +118,7 @@ def test_one_epoch_and_one_photograph_are_enough(tmp_path: Path, monkeypatch: py
 
 def test_no_network_is_loaded(made: Path) -> None:
     imported = {line.split("|")[-1].strip() for line in (made / "imports.txt").read_text().splitlines()}
-    assert "pictures" in imported and "torch" not in imported
+    assert "report.pictures" in imported and "torch" not in imported
 
 
 @fault("Input", "words behind a script that takes none", "usage and one line, exit 2")
@@ -140,7 +140,8 @@ def test_the_page_holds_everything_itself_and_no_script(page: Page) -> None:
 
 
 def test_the_page_shows_scores_intervals_and_baselines(made: Path, page: Page) -> None:
-    scores = json.loads((made / "metrics/test.json").read_text())
+    written = json.loads((made / "metrics/test.json").read_text())
+    scores = {row["method"]: row for row in written["scores"]}
     for name in (*LOOKS, "all_foreground", "mean_mask"):
         assert f"{scores[name]['dice']:.4f}" in page.text
         assert f"{scores[name]['dice_low']:.3f}–{scores[name]['dice_high']:.3f}" in page.text
@@ -169,7 +170,7 @@ def test_every_image_says_what_it_shows(page: Page) -> None:
 @fault("Hostile", "markup in the name of a breed", "it is text in the report; nothing is executed or fetched")
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])), st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_any_text_comes_back_from_the_page_as_it_was(name: str, value: str) -> None:
-    read = Page(document.tree({name + "x": {"key": value}}) + document.table({"unet": name}, [(value, name)]))
+    read = Page(document.tree({name + "x": {"key": value}}) + document.table([(name, "#000")], [(value, name)]))
     assert read.text.replace("\n", "") == f"{name}xkey{value}{name}{value}{name}".replace("\n", "")
     png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(8)
     assert Page(document.image(png, name)).all("img")[0]["alt"] == name
@@ -186,14 +187,15 @@ def test_any_text_comes_back_from_the_page_as_it_was(name: str, value: str) -> N
 )
 def test_the_difference_in_words(low: float, high: float, words: str) -> None:
     difference = {"dice": (low + high) / 2, "dice_low": low, "dice_high": high}
-    scores = {"difference": difference, "all_foreground": {"dice": 0.55}, "mean_mask": {"dice": 0.61}}
-    said = document.in_words(scores)
+    methods = ("unet", "resnet34_unet", "ensemble")
+    scores = {name: {"dice": 0.9} for name in methods} | {"all_foreground": {"dice": 0.55}, "mean_mask": {"dice": 0.61}}
+    said = document.in_words(scores, [{"network": "resnet34_unet", "minus": "unet", **difference}])
     assert words in said and "−0.000" not in said
     assert "0.550" in said and "0.610" in said
 
 
 def test_a_row_without_any_value_is_left_out() -> None:
-    scores: dict[str, dict[str, Any]] = {name: {"dice": 0.9} for name in document.COLUMNS}
+    scores: dict[str, dict[str, Any]] = {name: {"dice": 0.9} for name in (*LOOKS, *document.BASELINES)}
     scores["unet"]["dice_cats"] = 0.8
     text = Page(document.scores_table(scores)).text
     assert "Dice, cats" in text and "Dice, dogs" not in text
@@ -270,15 +272,38 @@ def test_a_table_without_rows_is_named(inputs: Path) -> None:
     "numbers in the results that the report is made from",
     "one line names file and key; no page is written",
 )
-@pytest.mark.parametrize("key", ["ensemble.dice_low", "mean_mask.dice", "difference.dice_high", "unet.threshold"])
+@pytest.mark.parametrize("key", ["ensemble.dice_low", "mean_mask.dice", "unet.threshold"])
 @pytest.mark.parametrize("value", [None, "0.9", True, float("nan"), {}])
 def test_a_score_that_is_no_number_is_named(inputs: Path, key: str, value: object) -> None:
     file = inputs / "metrics/test.json"
-    scores = json.loads(file.read_text())
+    written = json.loads(file.read_text())
     method, score = key.split(".")
-    scores[method][score] = value
-    file.write_text(json.dumps(scores))
+    next(row for row in written["scores"] if row["method"] == method)[score] = value
+    file.write_text(json.dumps(written))
     refused(f"^metrics/test.json: {key} is missing or not a number")
+
+
+@fault(
+    "Corruption",
+    "numbers in the results that the report is made from",
+    "one line names file and key; no page is written",
+)
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        ([], "differences is missing or not a list of objects"),
+        ([1], "differences is missing or not a list of objects"),
+        (
+            [{"network": "unet", "minus": "x", "dice": 0, "dice_low": 0, "dice_high": 0}],
+            "of networks that are not scored",
+        ),
+        ([{"network": "unet", "minus": "resnet34_unet", "dice": 0, "dice_low": 0}], "dice_high is missing"),
+    ],
+)
+def test_a_difference_that_is_none_is_named(inputs: Path, spoilt: list[Any], words: str) -> None:
+    file = inputs / "metrics/test.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"differences": spoilt}))
+    refused(f"^metrics/test.json: .*{words}")
 
 
 Arrays = dict[str, Any]
@@ -296,16 +321,16 @@ def spoil(key: str, value: Callable[[Any], Any]) -> Callable[[Arrays], Arrays]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda arrays: {key: value for key, value in arrays.items() if key != "unet"}, "unet is missing"),
+        (lambda arrays: {key: value for key, value in arrays.items() if key != "mask_unet"}, "mask_unet is missing"),
         (spoil("names", lambda names: np.array(["nobody_1", *names[1:]])), "nobody_1 is missing"),
         (spoil("names", lambda names: names.astype(object)), "not the predictions"),  # a pickle: never opened
         (spoil("names", lambda names: names[1:]), "not the predictions"),
         (spoil("kinds", lambda kinds: np.full(kinds.shape, "sheet")), "no photograph of the kind worst"),
         (spoil("trimaps", lambda trimaps: trimaps[:, 1:]), "differ in shape"),
-        (spoil("images", lambda images: images.astype(float)), "differ in shape"),
+        (spoil("images", lambda images: images.astype(float)), "of another type"),
         (spoil("images", lambda images: images[:, 0]), "differ in shape"),
-        (spoil("resnet34_unet", lambda maps: maps[:2]), "not the predictions"),
-        (spoil("thresholds", lambda thresholds: thresholds[:1]), "not the predictions"),
+        (spoil("mask_resnet34_unet", lambda masks: masks[:2]), "not the predictions"),
+        (spoil("mask_unet", lambda masks: 255 * masks.astype(np.uint8)), "of another type"),
     ],
 )
 def test_predictions_that_do_not_fit_are_named(inputs: Path, change: Callable[[Arrays], Arrays], words: str) -> None:

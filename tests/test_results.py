@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import compare
-import params
 import results_page as results
 import training
 import utils
 from handmade import bright
+from params import whole
 from scoring.predict import Predictor
 from shared import checkpoint
 
@@ -24,15 +24,15 @@ def test_every_run_of_the_plan_has_valid_parameters_and_a_name_of_its_own(group:
     runs = list(compare.runs(group))
     assert len({run.key for run in runs}) == len(runs) > 0
     for run in runs:
-        settings = params.check(run.values, group)
+        settings = whole.check(run.values, group)
         assert settings.seed == run.seed
         assert settings.data.image_size == compare.experiments()[group]["common"]["data"]["image_size"]
 
 
 @pytest.mark.parametrize("group", ["small", "medium", "large"])
 def test_recipes_are_compared_at_the_same_budget(group: str) -> None:
-    settings = [params.check(run.values, group) for run in compare.runs(group)]
-    assert len({values.network(name).train.epochs for values in settings for name in params.SHAPES}) == 1
+    settings = [whole.check(run.values, group) for run in compare.runs(group)]
+    assert len({values.networks[name].train.epochs for values in settings for name in compare.NETWORKS}) == 1
 
 
 def test_the_page_is_made_from_the_rows() -> None:
@@ -87,7 +87,7 @@ def finished(tmp_path: Path) -> compare.Run:
 
 
 def scores(run: compare.Run, work: Path) -> dict[str, Any]:
-    return compare.scored([run], work, params.check(run.values, "test"))
+    return compare.scored([run], work, whole.check(run.values, "test"))
 
 
 def test_a_row_says_what_the_training_found(finished: compare.Run, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learning.schedule import drops, learning_rate
-from params import Train, load
+from params import read, whole
+from params.training import Train
 
-BASE = load(Path(__file__).parents[1] / "params.yaml").train
+BASE = whole.check(read(Path(__file__).parents[1] / "params.yaml"), "params.yaml").train
 SCHEDULES = get_args(Train.model_fields["schedule"].annotation)
 
 

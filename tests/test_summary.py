@@ -15,7 +15,7 @@ def test_each_network_has_its_own_dice_and_interval(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     make_results(tmp_path)
     lines = script("summary").out.splitlines()
-    scores = json.loads(Path("metrics/test.json").read_text())
+    scores = {row["method"]: row for row in json.loads(Path("metrics/test.json").read_text())["scores"]}
     for line, name in zip(lines, ("unet", "resnet34_unet", "ensemble"), strict=False):
         dice, low, high = (f"{scores[name][key]:.4f}" for key in ("dice", "dice_low", "dice_high"))
         assert len({dice, low, high}) == 3

@@ -25,7 +25,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 import training
 from learning import parallel, resume
 from learning.engine import NotFinite, Trainer, explained, spoken, symptom, waiting
-from params import Augment, Train
+from params.training import Augment, Train
 from reliability import fault
 from shared import checkpoint
 from shared.inputs import CHANNELS, edges, gray, in_mode, statistics, unit

@@ -10,8 +10,9 @@ import pytest
 
 import verify
 from utils import Refusal
-from verify import SCORES, TRAININGS, differences, other_packages, verdict
+from verify import SCORES, differences, other_packages, verdict
 
+TRAININGS = ("metrics/unet.json", "metrics/resnet34_unet.json")
 HASHES = {"saved_models/unet.pth": "1", "metrics/test.json": "2"}
 OTHER = HASHES | {"saved_models/unet.pth": "3"}
 
@@ -24,8 +25,10 @@ def no_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def results(dice: float = 0.9, **environment: Any) -> dict[str, dict[str, Any]]:
     """What is read from the metrics of a run."""
-    trained = {"environment": {"cpu": "AVX2", "threads": 2} | environment}
-    return dict.fromkeys(TRAININGS, trained) | {SCORES: {name: {"dice": dice} for name in verify.METHODS}}
+    runs = {name: {"run": [{"best_epoch": 7, "cpu": "AVX2", "threads": 2}]} for name in TRAININGS}
+    runs["metrics/unet.json"]["run"][0] |= environment
+    methods = ("unet", "resnet34_unet", "ensemble")
+    return {**runs, SCORES: {name: {"dice": dice} for name in methods} | {"scores": [{"method": "unet"}]}}
 
 
 def test_equal_bytes_are_reproduced(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +41,7 @@ def test_equal_bytes_are_reproduced(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("here", "code", "says"),
     [
-        (results(0.885, cpu="NEON"), 0, "cpu: AVX2 recorded, NEON here"),
+        (results(0.885, cpu="NEON"), 0, "unet: cpu AVX2 recorded, NEON here"),
         (results(0.87, cpu="NEON"), 1, "more than 0.02 away"),
         (results(0.885), 1, "although the machine is of the recorded kind"),
     ],
@@ -55,9 +58,9 @@ def test_an_output_that_is_no_longer_made_is_seen() -> None:
     assert verdict(HASHES, {"metrics/test.json": "2"}, results(), results()) == 1
 
 
-def test_what_the_gpu_adds_is_a_difference() -> None:
-    found = list(differences(results(), results(driver="580.1")))
-    assert found == ["driver: none recorded, 580.1 here"]
+def test_a_machine_that_differs_for_one_network_alone_is_named() -> None:
+    found = list(differences(results(), results(driver="580.1", best_epoch=9)))
+    assert found == ["unet: driver none recorded, 580.1 here"]
 
 
 def test_packages_are_compared_with_the_pins(tmp_path: Path) -> None:

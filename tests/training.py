@@ -18,6 +18,8 @@ import params
 import train
 from learning.engine import Trainer
 from models import build
+from params import whole
+from params.training import Train
 from shared.device import setup
 from shared.inputs import CHANNELS, statistics
 
@@ -55,8 +57,8 @@ def values(**changes: Any) -> dict[str, Any]:
     return params.overlaid(base, changes)
 
 
-def settings(**changes: Any) -> params.Train:
-    return params.check(values(train=changes), "test").train
+def settings(**changes: Any) -> Train:
+    return whole.check(values(train=changes), "test").train
 
 
 def network(name: str = "unet", in_channels: int = 3, out_channels: int = 1) -> torch.nn.Module:
@@ -86,13 +88,13 @@ def workplace(folder: Path, photographs: int = 20, validation: int = 5, **change
 
 
 def write_params(folder: Path, **changes: Any) -> None:
-    (folder / "params.yaml").write_text(yaml.safe_dump(values(**changes)), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(values(**changes), sort_keys=False), encoding="utf-8")
 
 
 def stage(folder: Path) -> None:
     """train.py's work in this process, which spares the seconds that a new one needs to begin."""
     with contextlib.chdir(folder):
-        train.train("unet", params.load(), setup(1))
+        train.train(train.job_of("unet", params.load()), setup(1))
 
 
 def run(folder: Path, *before: str, model: str = "unet") -> subprocess.CompletedProcess[str]:

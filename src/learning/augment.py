@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learning.seeds import generator
-from params import Augment
+from params.training import Augment
 from shared.inputs import gray
 
 ELASTIC_POINTS = 6  # control points of the elastic displacement along each side

@@ -18,14 +18,14 @@ from learning.losses import loss_function
 from learning.muon import Muon
 from learning.schedule import learning_rate
 from learning.seeds import derived_seed, generator
-from oxford_pet import BACKGROUND
-from params import Train
+from oxford_pet import foreground
+from params.training import Train
 from shared.inputs import logits, normalised, unit
-from shared.metrics import confusion, dice
+from shared.metrics import confusion, dice, is_pet
 from utils import Refusal, out_of_memory
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CHECKS = {"cpu": 1, "cuda": 50}  # steps between two looks at the loss; each one makes a GPU wait
+CHECKS = {"cpu": 1, "cuda": 50}  # check the loss for NaN every N steps; a check makes the GPU wait
 ADVICE = "try a lower lr, more warmup, clip, or precision fp32"  # against a loss that is not finite
 
 Row = dict[str, float]
@@ -55,7 +55,7 @@ class Trainer:
     @property
     def best_network(self) -> nn.Module:
         """The network that is validated and kept: the average where there is one."""
-        return self.average or self.network
+        return self.network if self.average is None else self.average
 
     def epoch(self, train: Tensor, valid: Tensor, on_step: Callable[[int, int], None]) -> Row:
         """One pass over `train` and one over `valid`; keeps the weights if validation has never been better."""
@@ -78,6 +78,7 @@ class Trainer:
         earlier = [row["valid_dice"] for row in self.history]
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, Dice
         losses: list[Tensor] = []
+        rate = 0.0
         self.learner.train()
         for step, rows in enumerate(batches):
             rate = learning_rate(settings, epoch, (step + 1) / len(batches), earlier)
@@ -87,9 +88,11 @@ class Trainer:
             here = rows.to(self.device)
             draws = {name: table.index_select(0, here) for name, table in tables.items()}
             images, trimaps = augmented(images, trimaps, settings.augment, draws)
-            scores, *coarser = self.scores(self.forward, images).split(len(images))
-            loss = self.loss(scores, trimaps)
-            counts = confusion(scores.detach() > 0, trimaps != BACKGROUND)
+            # Deep supervision puts its coarser masks below the own ones in one longer batch, so that
+            # DistributedDataParallel and `scores` see one output as without it.
+            own, *coarser = self.scores(self.forward, images).split(len(images))
+            loss = self.loss(own, trimaps)
+            counts = confusion(is_pet(own.detach(), 0), foreground(trimaps))
             sums += torch.stack([loss.detach().double() * len(rows), dice(counts).sum()])
             for mask, weight in zip(coarser, self.coarser_weights, strict=True):
                 loss = loss + weight * self.loss(mask, trimaps)
@@ -99,7 +102,8 @@ class Trainer:
                 self.stop_unless_finite(losses, epoch, step, rate)
                 losses.clear()
             on_step(step + 1, len(batches))
-        loss, found = (parallel.summed(sums) / (len(rows) * len(batches) * parallel.size())).tolist()
+        seen = sum(map(len, batches)) * parallel.size()
+        loss, found = (parallel.summed(sums) / seen).tolist()
         return {"lr": rate, "train_loss": loss, "train_dice": found}
 
     def step(self, loss: Tensor, number: int) -> None:
@@ -110,8 +114,8 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.learner.parameters(), self.settings.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average:
-            decay = min(self.settings.ema, (1 + number) / (10 + number))  # follow closely at first
+        if self.average is not None:
+            decay = min(self.settings.ema, (1 + number) / (10 + number))  # warm-up: a small decay in the first steps
             for mean, value in zip(tensors(self.average), tensors(self.network), strict=True):
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
 
@@ -125,12 +129,13 @@ class Trainer:
         for rows in mine.split(self.settings.batch_size):
             images, trimaps = self.fetch(pixels, rows)
             scores = self.scores(network, images)
-            counts = confusion(scores > 0, trimaps != BACKGROUND)
-            share = (scores > 0).double().mean() * len(rows)
+            found = is_pet(scores, 0)
+            counts = confusion(found, foreground(trimaps))
+            share = found.double().mean() * len(rows)
             loss = self.loss(scores, trimaps).double() * len(rows)
             sums += torch.stack([loss, dice(counts).sum(), share])
-        total, found, share = (parallel.summed(sums) / len(pixels)).tolist()
-        return {"valid_loss": total, "valid_dice": found, "valid_share": share}
+        total, mean_dice, share = (parallel.summed(sums) / len(pixels)).tolist()
+        return {"valid_loss": total, "valid_dice": mean_dice, "valid_share": share}
 
     def batches(self, count: int, epoch: int) -> list[Tensor]:
         """This process's rows of each batch. Only whole batches; a split smaller than one makes a batch of its own."""
@@ -157,13 +162,14 @@ class Trainer:
     def stop_unless_finite(self, losses: list[Tensor], epoch: int, last_step: int, rate: float) -> None:
         finite = torch.stack(losses).isfinite().tolist()
         if not all(finite):
-            step = last_step - len(losses) + 2 + finite.index(False)
+            first_step = last_step - len(losses) + 1  # of `losses`
+            step = first_step + finite.index(False) + 1  # people count from 1
             raise NotFinite(f"the loss is not finite in epoch {epoch + 1}, step {step}, at lr {rate:.3g}; {ADVICE}")
 
     def state(self) -> dict[str, Any]:
         return {
             "network": self.learner.state_dict(),
-            "average": self.average.state_dict() if self.average else {},
+            "average": {} if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": self.history,
@@ -172,7 +178,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["network"])
-        if self.average:
+        if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oxford_pet import BACKGROUND, BORDER
+from oxford_pet import BORDER, foreground
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,7 +22,7 @@ def loss_function(name: str, dice_weight: float, border_weight: float) -> Loss:
     share = {"bce": 0.0, "ce": 0.0, "dice": 1.0, "bce_dice": dice_weight}[name]
 
     def loss(logits: Tensor, trimaps: Tensor) -> Tensor:
-        truth = (trimaps != BACKGROUND).to(logits.dtype)
+        truth = foreground(trimaps).to(logits.dtype)
         weight = torch.where(trimaps == BORDER, border_weight, 1.0).to(logits.dtype)
         total = logits.new_zeros(())
         if share < 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from utils import printable, write_bytes
 
 Fingerprint = dict[str, str]
 STATES = 3  # of one network, kept of the last runs that did not end
-CHEAP, SHARE = 0.2, 1 / 20  # seconds of writing that no one minds, and the part of the time that it may take beyond
+CHEAP = 0.2  # seconds: a state that is written faster is written after every epoch
+SHARE = 1 / 20  # a slower one may take at most this share of the run
 
 
-def fingerprint(values: Mapping[str, Any], files: Iterable[Path]) -> Fingerprint:
-    """Everything a training follows from: named values, and the content of data and code."""
-    found = {str(key): repr(value) for key, value in values.items()}
-    for file in files:
+def fingerprint(values: Mapping[str, Any], files: Mapping[str, Path]) -> Fingerprint:
+    """Everything a training follows from: named values, and the content of named files."""
+    found = {name: repr(value) for name, value in values.items()}
+    for name, file in files.items():
         with file.open("rb") as content:
-            found[file.name] = hashlib.file_digest(content, "blake2b").hexdigest()[:32]
+            found[name] = hashlib.file_digest(content, "blake2b").hexdigest()[:32]
     return found
 
 

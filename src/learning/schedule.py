@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import assert_never
 
-from params import Train
+from params.training import Train
 
 RISE = 0.3  # share of a one-cycle schedule in which the rate rises
 START = 25  # a one-cycle schedule begins at lr / 25
@@ -31,8 +32,10 @@ def learning_rate(settings: Train, epoch: int, fraction: float, valid_dice: Sequ
             rate = max(low, high * settings.gamma**epoch)
         case "plateau":
             rate = max(low, high * settings.gamma ** drops(valid_dice, settings.plateau_patience))
-        case _:
+        case "constant":
             rate = high
+        case _:
+            assert_never(settings.schedule)
     return warm * rate
 
 

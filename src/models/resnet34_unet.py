@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.parts import Conv, Decode, DoubleConv, EncoderDecoder, initialise, padded_to
+from params.values import BelowOne, Channels, Count, Flag, Padding, Upsample, Whole
 
 STAGES = (3, 4, 6, 3)  # basic blocks of each stage
 REDUCTION = 32  # of height and width, by the whole encoder
+DEPTH = len(STAGES) + 1  # steps of the decoder
+DECODER = [256, 128, 64, 32, 16]  # its channels at full width
+
+DecoderChannels = Annotated[list[Annotated[Count, Field(le=4096)]], Field(min_length=DEPTH, max_length=DEPTH)]
+BridgeChannels = Annotated[Whole, Field(ge=0, le=8192)]
 
 
 class BasicBlock(nn.Module):
@@ -70,14 +77,14 @@ class ResNet34UNet(EncoderDecoder):
         self,
         in_channels: int = 3,
         out_channels: int = 1,
-        width: int = 64,
-        decoder: Sequence[int] = (256, 128, 64, 32, 16),
-        bridge: int = 0,
-        upsample: str = "nearest",
-        padding: str = "zeros",
-        dropout: float = 0.0,
-        attention: bool = False,
-        norm_affine: bool = True,
+        width: Channels = 64,
+        upsample: Upsample = "nearest",
+        padding: Padding = "zeros",
+        dropout: BelowOne = 0.0,
+        attention: Flag = False,
+        norm_affine: Flag = True,
+        decoder: DecoderChannels = DECODER,
+        bridge: BridgeChannels = 0,
     ) -> None:
         super().__init__()
         self.encoder = ResNet34Encoder(in_channels, width, padding=padding, affine=norm_affine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.parts import Conv, Decode, DoubleConv, EncoderDecoder, initialise, padded_to
+from params.values import BelowOne, Channels, Flag, Padding, Upsample
 
 DEPTH = 4  # times the height and width are halved
 
@@ -16,12 +17,12 @@ class UNet(EncoderDecoder):
         self,
         in_channels: int = 3,
         out_channels: int = 1,
-        width: int = 64,
-        upsample: str = "transposed",
-        padding: str = "zeros",
-        dropout: float = 0.0,
-        attention: bool = False,
-        norm_affine: bool = True,
+        width: Channels = 64,
+        upsample: Upsample = "transposed",
+        padding: Padding = "zeros",
+        dropout: BelowOne = 0.0,
+        attention: Flag = False,
+        norm_affine: Flag = True,
     ) -> None:
         super().__init__()
         channels = [width * 2**level for level in range(DEPTH + 1)]

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from report.pictures import EXCESS, LOOKS, MISSED, NETWORKS, Photo, captions, strip_png
+from report.looks import Look, looks
+from report.pictures import EXCESS, MISSED, Photo, captions, strip_png
 from utils import without_logins
 
-COLUMNS = {**{name: look.title for name, look in LOOKS.items()}, "all_foreground": "All pet", "mean_mask": "Mean mask"}
+BASELINES = {"all_foreground": "All pet", "mean_mask": "Mean mask"}
 SCORES = {  # rows of the table
     "dice": "Dice",
     "dice_native": "Dice, original size",
@@ -34,8 +35,7 @@ NOTE = (
 
 CSS = f"""
 :root {{ color-scheme: light dark; --page: #fafaf8; --card: #fff; --ink: #1d1d1f; --quiet: #5d5d63; --line: #deded9;
-  --unet: {LOOKS["unet"].colour}; --resnet34_unet: {LOOKS["resnet34_unet"].colour};
-  --ensemble: {LOOKS["ensemble"].colour}; --excess: {EXCESS}; --missed: {MISSED} }}
+  --excess: {EXCESS}; --missed: {MISSED} }}
 @media (prefers-color-scheme: dark) {{
   :root {{ --page: #16171a; --card: #202226; --ink: #ececee; --quiet: #a3a5ad; --line: #3a3d44 }}
 }}
@@ -60,8 +60,8 @@ img {{ display: block; max-width: 100%; height: auto }}
 .charts img {{ margin-bottom: 6px; background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 8px }}
 .strips img {{ width: 100%; border-radius: 4px }}
 .strips .name {{ font-weight: 600; color: var(--ink); font-size: .95rem; margin-bottom: 4px }}
-.panels {{ display: grid; grid-template-columns: repeat({2 + len(NETWORKS)}, 1fr); gap: 1%; line-height: 1.25;
-  font-size: .78rem; margin-top: 4px }}
+.panels {{ display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 1%; line-height: 1.25; font-size: .78rem;
+  margin-top: 4px }}
 .key::before {{ content: ""; display: inline-block; width: 1em; height: 1em; margin: 0 .4em -.12em 0;
   border-radius: 3px; background: var(--colour) }}
 .key {{ margin-right: 1.5em }}
@@ -124,65 +124,76 @@ def paragraph(text: str, style: str = "") -> str:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def cards(scores: Mapping[str, Mapping[str, Any]]) -> str:
+Rows = Mapping[str, Mapping[str, Any]]  # of metrics/test.json: the scores of each method
+
+
+def cards(scores: Rows) -> str:
     """The one number of each network, large."""
-    return '<div class="cards">' + "\n".join(card(name, scores[name]) for name in LOOKS) + "</div>"
+    found = looks(name for name in scores if name not in BASELINES)
+    return '<div class="cards">' + "\n".join(card(look, scores[name]) for name, look in found.items()) + "</div>"
 
 
-def card(name: str, scores: Mapping[str, Any]) -> str:
+def card(look: Look, scores: Mapping[str, Any]) -> str:
     points = f" · {escape(plain(scores['points']))} points" if "points" in scores else ""
     return (
-        f'<div class="card" style="border-top-color: var(--{name})">{LOOKS[name].title}<b>{scores["dice"]:.3f}</b>'
+        f'<div class="card" style="border-top-color: {look.colour}">{escape(look.title)}<b>{scores["dice"]:.3f}</b>'
         f'<span class="quiet">{interval(scores)}{points}</span></div>'
     )
 
 
-def in_words(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def in_words(scores: Rows, differences: Sequence[Mapping[str, Any]]) -> str:
     """Which network is better, and what doing nothing would score."""
-    difference = scores["difference"]
-    first, second = (LOOKS[name].title for name in NETWORKS)
-    gain, low, high = (difference[key] for key in ("dice", "dice_low", "dice_high"))
-    if low <= 0 <= high:
-        span = f"{low:+z.3f} to {high:+z.3f}"
-        verdict = f"No clear winner: {second} minus {first} is {gain:+z.3f} Dice (95% interval {span})."
-    else:
-        better, worse = (second, first) if gain > 0 else (first, second)
-        least, most = sorted((abs(low), abs(high)))
-        verdict = f"{better} is better than {worse} by {abs(gain):.3f} Dice (95% interval {least:.3f} to {most:.3f})."
-    verdict += " Both were given the same photographs."
+    title = {name: look.title for name, look in looks(name for name in scores if name not in BASELINES).items()}
+    verdicts = [verdict(title[pair["network"]], title[pair["minus"]], pair) for pair in differences]
+    if verdicts:
+        verdicts.append("All networks were given the same photographs.")
     nothing = (
         f"For comparison: calling every pixel pet scores {scores['all_foreground']['dice']:.3f}, "
         f"the mean mask of the training photographs {scores['mean_mask']['dice']:.3f}."
     )
-    return paragraph(f"{verdict} {nothing}".replace("-0.", "−0."))
+    return paragraph(" ".join([*verdicts, nothing]).replace("-0.", "−0."))
 
 
-def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def verdict(second: str, first: str, difference: Mapping[str, Any]) -> str:
+    gain, low, high = (difference[key] for key in ("dice", "dice_low", "dice_high"))
+    if low <= 0 <= high:
+        span = f"{low:+z.3f} to {high:+z.3f}"
+        return f"No clear winner: {second} minus {first} is {gain:+z.3f} Dice (95% interval {span})."
+    better, worse = (second, first) if gain > 0 else (first, second)
+    least, most = sorted((abs(low), abs(high)))
+    return f"{better} is better than {worse} by {abs(gain):.3f} Dice (95% interval {least:.3f} to {most:.3f})."
+
+
+def scores_table(scores: Rows) -> str:
     rows: list[tuple[str, ...]] = []
     for key, label in SCORES.items():
-        values = [scores[name].get(key) for name in COLUMNS]
+        values = [row.get(key) for row in scores.values()]
         if any(value is not None for value in values):  # there may be no cats
             rows.append((label, *("" if value is None else f"{value:.4f}" for value in values)))
-    rows.insert(1, ("95% interval", *(interval(scores[name]) for name in COLUMNS)))
-    rows += [(label, *(plain(scores[name].get(key, "")) for name in COLUMNS)) for key, label in SETTINGS.items()]
-    return table(COLUMNS, rows) + paragraph(NOTE, "quiet")
+    rows.insert(1, ("95% interval", *(interval(row) for row in scores.values())))
+    rows += [(label, *(plain(row.get(key, "")) for row in scores.values())) for key, label in SETTINGS.items()]
+    found = looks(name for name in scores if name not in BASELINES)
+    columns = [(look.title, look.colour) for look in found.values()]
+    columns += [(BASELINES[name], "") for name in scores if name in BASELINES]
+    return table(columns, rows) + paragraph(NOTE, "quiet")
 
 
 def interval(scores: Mapping[str, Any]) -> str:
     return f"{scores['dice_low']:.3f}–{scores['dice_high']:.3f}" if "dice_low" in scores else ""
 
 
-def networks_table(training: Mapping[str, Mapping[str, Any]]) -> str:
+def networks_table(training: Rows) -> str:
     """What the training scripts noted: the number of parameters, the best epoch, the machine."""
-    flat = {name: {**values, **values["environment"]} for name, values in training.items()}
-    keys = [key for key in dict.fromkeys(key for values in flat.values() for key in values) if key != "environment"]
-    rows = [(spaced(key), *(plain(values.get(key, "")) for values in flat.values())) for key in keys]
-    return table({name: LOOKS[name].title for name in training}, rows)
+    keys = dict.fromkeys(key for values in training.values() for key in values)
+    rows = [(spaced(key), *(plain(values.get(key, "")) for values in training.values())) for key in keys]
+    return table([(look.title, look.colour) for look in looks(training).values()], rows)
 
 
-def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns by name (a network's has its colour) and title; the first cell of a row is its heading."""
-    head = "".join(f'<th scope="col" style="--colour: var(--{name})">{escape(t)}</th>' for name, t in columns.items())
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
+    """Columns by title and colour ('' for none); the first cell of a row is its heading."""
+    head = "".join(
+        f'<th scope="col" style="--colour: {colour or "var(--line)"}">{escape(title)}</th>' for title, colour in columns
+    )
     body = "\n".join(
         f'<tr><th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
         for first, *cells in rows

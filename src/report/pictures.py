@@ -1,4 +1,4 @@
-"""Pictures as PNG bytes; equal numbers give equal bytes. The look of a network and of a mistake is chosen here."""
+"""Pictures as PNG bytes; equal numbers give equal bytes. The look of a mistake is chosen here."""
 
 from __future__ import annotations
 
@@ -20,19 +20,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from report.looks import Look, looks
 
-class Look(NamedTuple):
-    title: str
-    colour: str  # told apart without red and green (Okabe and Ito)
-    marker: str
-
-
-LOOKS = {
-    "unet": Look("UNet", "#0072B2", "o"),
-    "resnet34_unet": Look("ResNet34-UNet", "#E69F00", "s"),
-    "ensemble": Look("Ensemble", "#CC79A7", "D"),
-}
-NETWORKS = ("unet", "resnet34_unet")
 EXCESS, MISSED = "#D55E00", "#56B4E9"  # false positives, false negatives
 MISTAKES = {"wrongly called pet": EXCESS, "pet not found": MISSED}
 
@@ -91,8 +80,9 @@ def curves(histories: Mapping[str, pd.DataFrame], quantity: str, label: str, bes
     """`train_` and `valid_` of a quantity by epoch; `best` (min or max) is marked on the validation curve."""
     figure, axes = chart("epoch", label)
     handles: list[Artist] = []
+    look_of = looks(histories)
     for name, history in histories.items():
-        look, epochs = LOOKS[name], history["epoch"].to_numpy()
+        look, epochs = look_of[name], history["epoch"].to_numpy()
         train, valid = history[f"train_{quantity}"].to_numpy(), history[f"valid_{quantity}"].to_numpy()
         axes.plot(epochs, train, color=look.colour, linestyle=DASHED, linewidth=1)
         axes.plot(epochs, valid, color=look.colour)
@@ -124,8 +114,9 @@ def thresholds(table: pd.DataFrame, used: Mapping[str, float]) -> bytes:
     """Validation Dice by threshold for each network, the threshold in use marked."""
     figure, axes = chart("probability from which a pixel is called pet", "Dice of the validation split")
     handles: list[Artist] = []
+    look_of = looks(used)
     for name, threshold in used.items():
-        look, x, y = LOOKS[name], table["threshold"], table[name]
+        look, x, y = look_of[name], table["threshold"], table[name]
         axes.plot(x, y, color=look.colour)
         axes.plot(threshold, np.interp(threshold, x, y), look.marker, color=look.colour)
         handles.append(key(look, f"{look.title}: {threshold:g} used"))
@@ -138,8 +129,7 @@ def distribution(scores: Mapping[str, np.ndarray]) -> bytes:
     figure = Figure(figsize=(WIDTH, 0.9 + 1.15 * len(scores)), layout="constrained")
     low = min(0.9, np.floor(10 * min(values.min() for values in scores.values())) / 10)
     rows = figure.subplots(len(scores), sharex=True, sharey=True, squeeze=False)[:, 0]
-    for axes, (name, values) in zip(rows, scores.items(), strict=True):
-        look = LOOKS[name]
+    for axes, look, values in zip(rows, looks(scores).values(), scores.values(), strict=True):
         axes.hist(values, bins=np.linspace(low, 1, 26), color=look.colour, edgecolor="white", linewidth=0.5)
         axes.axvline(values.mean(), color=INK, linewidth=1)
         text = f"{look.title}: mean {values.mean():.3f} (line), median {np.median(values):.3f}"
@@ -153,17 +143,17 @@ def distribution(scores: Mapping[str, np.ndarray]) -> bytes:
     return png(figure)
 
 
-def by_group(table: pd.DataFrame) -> bytes:
+def by_group(table: pd.DataFrame, names: Sequence[str]) -> bytes:
     """Mean Dice of all photographs, of cats and dogs, and of each breed, the best on top."""
-    mean = table[[f"{name}_dice" for name in NETWORKS]].mean(axis=1)
+    mean = table[[f"{name}_dice" for name in names if name != "ensemble"]].mean(axis=1)
     order = table.assign(is_breed=table["kind"] == "breed", mean=mean).sort_values(
         ["is_breed", "kind", "mean", "group"], ascending=[True, True, False, True]
     )
     figure, axes = chart("mean Dice of the test photographs", "", height=1.4 + 0.24 * len(order))
-    rows, scores = np.arange(len(order)), order[[f"{name}_dice" for name in LOOKS]].to_numpy()
+    rows, scores = np.arange(len(order)), order[[f"{name}_dice" for name in names]].to_numpy()
     axes.hlines(rows, scores.min(axis=1), scores.max(axis=1), color="#bbbbbb", linewidth=1.2, zorder=1)
     handles: list[Artist] = []
-    for name, look in LOOKS.items():
+    for name, look in looks(names).items():
         handles += axes.plot(order[f"{name}_dice"], rows, look.marker, color=look.colour, label=look.title)
     axes.axhline((~order["is_breed"]).sum() - 0.5, color=QUIET, linewidth=0.8)
     labels = [f"{short(group)} ({count})" for group, count in zip(order["group"], order["images"], strict=True)]
@@ -274,4 +264,5 @@ def sheet(photos: Sequence[Photo], title: str) -> bytes:
 
 def captions(photo: Photo) -> list[str]:
     """What each panel of a strip shows."""
-    return ["photograph", "truth", *(f"{LOOKS[name].title} {photo.dice[name]:.3f}" for name in photo.predicted)]
+    found = looks(photo.predicted).items()
+    return ["photograph", "truth", *(f"{look.title} {photo.dice[name]:.3f}" for name, look in found)]

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oxford_pet import BACKGROUND
+from oxford_pet import foreground
 from scoring.predict import resized
-from shared.metrics import confusion, dice, iou
+from shared.metrics import confusion, dice, iou, is_pet
 
 BATCH = 16  # photographs at once, fewer of those larger than USUAL, so that memory does not grow with their size
 USUAL = 256
@@ -73,7 +73,7 @@ def score(maps: Tensor, thresholds: Tensor, truth: Tensor, native: Sequence[Tens
     At their own size the probabilities are resized, then thresholded.
     """
     shape = maps.shape[:2]
-    predicted = (maps >= thresholds[:, None, None]).flatten(0, 1)
+    predicted = is_pet(maps, thresholds[:, None, None]).flatten(0, 1)
     real = truth.unsqueeze(1).expand_as(maps).flatten(0, 1)
     own_size = [dice(_native_counts(maps[i : i + 1], thresholds, mask)) for i, mask in enumerate(native)]
     return Scores(
@@ -84,7 +84,7 @@ def score(maps: Tensor, thresholds: Tensor, truth: Tensor, native: Sequence[Tens
 
 
 def _native_counts(maps: Tensor, thresholds: Tensor, mask: Tensor) -> Tensor:
-    predicted = resized(maps, *mask.shape)[0] >= thresholds[:, None, None]
+    predicted = is_pet(resized(maps, *mask.shape)[0], thresholds[:, None, None])
     return confusion(predicted, mask.to(maps.device).expand_as(predicted))
 
 
@@ -145,7 +145,7 @@ def threshold_curves(methods: Methods, pixels: Pixels, on_batch: Callable[[int],
     total = torch.zeros(1)
     for batch in batches(pixels):
         maps = methods(batch[..., :3])
-        total = total + dice_by_threshold(maps, (batch[..., 3] != BACKGROUND).to(maps.device)).sum(0).cpu()
+        total = total + dice_by_threshold(maps, foreground(batch[..., 3]).to(maps.device)).sum(0).cpu()
         on_batch(len(batch))
     return total / len(pixels)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
-from photos import Unusable, open_square, open_trimap
+from photos import Unusable, open_pair, open_trimap
 from scoring.scores import Pixels
 from utils import Refusal
 
@@ -74,13 +74,11 @@ class Decoded:
             return torch.from_numpy(np.stack(list(pool.map(self._square, self.entries[rows]))))
 
     def _square(self, entry: Entry) -> np.ndarray:
-        trimap = own_trimap(trimaps_of(self.folder), entry.name)
-        file = self.folder / "images" / f"{entry.name}.jpg"
+        file, mask = self.folder / "images" / f"{entry.name}.jpg", trimaps_of(self.folder) / f"{entry.name}.png"
         try:
-            image, _ = open_square(file, self.side, trimap.size)
+            image, _ = open_pair(file, mask, self.side)
         except Unusable as reason:
-            raise Refusal(f"{file}: {reason}; repair it or take it off the list") from None
-        image.putalpha(trimap.resize(image.size, Image.Resampling.NEAREST))
+            raise Refusal(f"{reason.path}: {reason}; repair it or take it off the list") from None
         return np.asarray(image)
 
 

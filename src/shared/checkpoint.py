@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import build
+from models import arguments, build
 from oxford_pet import SIDES
+from params import available_networks
 from shared.inputs import CHANNELS
 from utils import Refusal, write_bytes
 
@@ -69,17 +70,31 @@ def load(path: Path) -> Weights:
         raise Refusal(f"{path}: not weights of this project (train.py writes what this reads)")
     if content.pop("format") != FORMAT:
         raise Refusal(f"{path}: written by another version of this project; expected '{FORMAT}': train again")
+    refuse_unknown(path, content.get("network"), content.get("config"))
     try:
         expected = content.pop("checksum")
         weights = Weights(**content)
         if not plausible(weights, size) or checksum(weights) != expected:
             raise ValueError
         weights.build()
-    except Exception:  # whatever is wrong inside, it is not what was saved
+    except Exception:  # somebody else's file may hold anything: whatever is wrong inside, it is not what was saved
         raise Refusal(f"{path}: damaged: not the tensors that were saved; train again or fetch it again") from None
     if not all(tensor.isfinite().all() for tensor in weights.state.values()):
         raise Refusal(f"{path}: holds numbers that are not finite, so it predicts nothing; train again")
     return weights
+
+
+def refuse_unknown(path: Path, network: Any, config: Any) -> None:
+    """Weights that may be whole, but not for the networks that stand in src/models/ now."""
+    if not isinstance(network, str) or not isinstance(config, dict):
+        return  # damaged, as `load` will say
+    if network not in available_networks():
+        raise Refusal(f"{path}: weights of the network {network!r}, and there is no src/models/{network}.py here")
+    if not set(config) <= set(arguments(network)):
+        raise Refusal(
+            f"{path}: weights of another version of src/models/{network}.py, whose arguments were "
+            f"{', '.join(map(str, config))}; train again"
+        )
 
 
 def plausible(weights: Weights, size: int) -> bool:

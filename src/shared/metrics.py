@@ -1,8 +1,19 @@
-"""Dice and IoU on binary masks, from counts of pixels."""
+"""From probabilities to masks, and Dice and IoU from counts of pixels. Scores that training does not need stand in
+scoring/scores.py, so that a change there retrains no network."""
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
+
+Scores = TypeVar("Scores", torch.Tensor, np.ndarray)
+
+
+def is_pet(scores: Scores, threshold: Any) -> Scores:
+    """The rule of a threshold. Of log-odds, 0 is a probability of one half."""
+    return scores >= threshold
 
 
 def confusion(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import yaml
 import plot
 from project import ran, results, shell
 from reliability import fault
+from results import NETWORKS
 from scripts import script
 from utils import Refusal
 
@@ -113,14 +114,15 @@ def test_plot_names_a_torn_file(name: str) -> None:
 @fault("Corruption", "a bit of the kept predictions", "`plot` names the file, or the bit is of no consequence")
 @pytest.mark.usefixtures("place")
 def test_a_flipped_bit_never_changes_a_picture_unnoticed() -> None:
-    file, scores = Path("dataset/predictions.npz"), plot.read_table(Path("plots/test_images.csv"), plot.DICE, ("name",))
+    file, dices = Path("dataset/predictions.npz"), [f"{name}_dice" for name in NETWORKS]
+    scores = plot.read_table(Path("plots/test_images.csv"), dices, ("name",))
     sound, draw = file.read_bytes(), random.Random(0)
-    before = pickle.dumps(plot.read_photos(file, scores))
+    before = pickle.dumps(plot.read_photos(file, scores, NETWORKS))
     noticed = 0
     for _ in range(300):
         file.write_bytes(flipped(sound, draw.random()))
         try:
-            assert pickle.dumps(plot.read_photos(file, scores)) == before
+            assert pickle.dumps(plot.read_photos(file, scores, NETWORKS)) == before
         except Refusal as refusal:
             assert str(refusal).startswith(f"{file}: ")
             noticed += 1

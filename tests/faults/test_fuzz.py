@@ -23,9 +23,10 @@ import plot
 import preprocess
 import recipe
 from handmade import bright
+from params import whole
 from photos import Unusable, open_photo, open_trimap
 from reliability import fault
-from results import make_results
+from results import NETWORKS, make_results
 from scoring import splits
 from shared import checkpoint
 from utils import Refusal
@@ -123,7 +124,7 @@ def test_any_parameters(examples: int) -> None:
             anything,
             st.none() | words,
         ),
-        lambda values: params.check(values, "params.yaml"),
+        lambda values: whole.check(values, "params.yaml"),
     )
 
 
@@ -218,7 +219,8 @@ def test_any_weights(examples: int) -> None:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "plots/history_unet.csv": lambda file: plot.read_table(file, numbers=plot.HISTORY),
-    "metrics/test.json": plot.read_scores,
+    "metrics/test.json": lambda file: plot.read_scores(file, [*NETWORKS, "ensemble"]),
+    "metrics/data.json": plot.read_counts,
     "metrics/unet.json": plot.read_training,
     "plots/images/dataset.png": plot.read_png,
 }
@@ -237,8 +239,9 @@ def test_any_result(examples: int, name: str) -> None:
 @fault("Input", "kept predictions with any bytes", ENDS)
 def test_any_predictions(examples: int) -> None:
     make_results(Path(), images=4, shown=2, side=8)
-    file, table = Path("dataset/predictions.npz"), plot.read_table(Path("plots/test_images.csv"), plot.DICE, ("name",))
-    every(examples, changed(file.read_bytes()), reading(file, lambda: plot.read_photos(file, table)))
+    file, dices = Path("dataset/predictions.npz"), [f"{name}_dice" for name in NETWORKS]
+    table = plot.read_table(Path("plots/test_images.csv"), dices, ("name",))
+    every(examples, changed(file.read_bytes()), reading(file, lambda: plot.read_photos(file, table, NETWORKS)))
 
 
 @amounts

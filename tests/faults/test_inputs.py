@@ -484,10 +484,12 @@ CASES = [
         "unet.pth: holds weights of resnet34_unet; train unet again",
     ),
     Case("results are a list", write(SCORES, "[1]"), "summary", "metrics/test.json: no scores to show"),
-    Case("results are null", scores(lambda s: s.update(unet=None)), "summary", "metrics/test.json: no scores to show"),
+    Case(
+        "results are null", scores(lambda s: s.update(scores=None)), "summary", "metrics/test.json: no scores to show"
+    ),
     Case(
         "results have text for a number",
-        scores(lambda s: s["unet"].update(dice="good")),
+        scores(lambda s: s["scores"][0].update(dice="good")),
         "plot",
         "unet.dice is missing or not a number",
     ),
@@ -499,7 +501,13 @@ CASES = [
         "predictions.npz: not the predictions that evaluate writes",
     ),
     # command lines
-    Case("a network is unknown", nothing, "train --model vgg", "invalid choice: 'vgg' (choose from", 2),
+    Case(
+        "a network is unknown",
+        nothing,
+        "train --model vgg",
+        "params.yaml: no network has the section 'vgg'; there are unet",
+        2,
+    ),
     Case("a network is not named", nothing, "train", "the following arguments are required: --model", 2),
     Case("a threshold is no number", nothing, ANY + " --threshold much", "argument --threshold: invalid", 2),
     Case("a threshold is not a number at all", nothing, ANY + " --threshold nan", "nan is not between 0 and 1", 2),

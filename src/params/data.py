@@ -1,0 +1,18 @@
+"""The section `data` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from oxford_pet import SIDES
+from params.values import Section, Text, Whole
+
+
+class Data(Section):
+    source: Text
+    breeds: list[Text]
+    limit: Annotated[Whole, Field(ge=0)]
+    image_size: Annotated[Whole, Field(ge=SIDES.start, lt=SIDES.stop)]
+    on_bad: Literal["fail", "skip"]
