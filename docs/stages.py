@@ -41,8 +41,8 @@ def outputs(stage: dict[str, Any]) -> Iterator[str]:
 
 
 def within(dep: str, out: str) -> bool:
-    """A stage may read a part of a folder that another one writes."""
-    return PurePosixPath(dep).is_relative_to(out)
+    """A stage may read a part of a folder that another one writes, or a folder into which several write."""
+    return PurePosixPath(dep).is_relative_to(out) or PurePosixPath(out).is_relative_to(dep)
 
 
 def lines(paths: list[str]) -> list[str]:
