@@ -3,9 +3,10 @@ PYTHON ?= python3
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP := $(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := all
-.PHONY: all oxford test torture verify lint bench docs help
+.PHONY: all oxford test quick torture verify lint bench docs help
 
 all: .venv/ready  ## set up, run what is out of date, print the test Dice
 	dvc repro
@@ -15,7 +16,10 @@ oxford: .venv/ready  ## train both networks at full size on the real dataset (ne
 	python src/recipe.py oxford
 
 test: .venv/ready-dev lint  ## lint, then every test but the longest
-	python -m pytest -m "not torture"
+	$(PYTEST) -m "not torture"
+
+quick: .venv/ready-dev lint  ## lint and the unit tests: what to run after each change
+	$(PYTEST) -m "not slow and not pipeline and not torture"
 
 torture: .venv/ready-dev  ## what may go wrong, with the long tests; writes docs/reliability.md
 	python -m pytest -m "fault or torture" --reliability docs/reliability.md

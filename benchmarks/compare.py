@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import re
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def main() -> None:
             keep(run, args.work, lock)
 
 
+@functools.cache
 def experiments() -> dict[str, Any]:
     return yaml.safe_load(EXPERIMENTS.read_text(encoding="utf-8"))
 
@@ -111,12 +113,18 @@ def runs(group: str) -> Iterator[Run]:
 
 def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """params.yaml, under the recipe, under the group's common conditions, under the variant's own changes."""
-    values = params.read(ROOT / "params.yaml")
-    recipe = params.read(ROOT / f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
+    values = committed("params.yaml")
+    recipe = committed(f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
     for overlay in (recipe, plan["common"], own.get("params", {}), {"seed": seed}):
         values = params.overlaid(values, overlay)
     whole.check(values, str(EXPERIMENTS))
     return values
+
+
+@functools.cache
+def committed(name: str) -> dict[str, Any]:
+    """Read once for all runs: PyYAML is slow."""
+    return params.read(ROOT / name)
 
 
 def stage(folder: Path, *words: str) -> None:

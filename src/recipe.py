@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
     if args.apply and further:
         raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
     if back or gone:
-        said = [f"{key}={text(value)}" for key, value in flat(back)] + [f"no {key}" for key in gone]
+        said = [f"{key}={text(value)}" for key, value in params.flat(back)] + [f"no {key}" for key in gone]
         print(
             printable(f"as the last commit has it, since only other recipes choose it: {', '.join(said)}"), flush=True
         )
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
         return
     refuse_hopeless({**recipe, "params": laid}, args.set_param)
     name = free_name(args.name)
-    overrides = [part for key, value in flat(overlay) for part in ("-S", override(key, value))]
+    overrides = [part for key, value in params.flat(overlay) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
     print(printable(f"experiment {name}: dvc exp run {' '.join(command[3:])}"), flush=True)
     apply({}, gone)  # DVC takes keys away too, but where none is left it writes what is no YAML
@@ -107,11 +107,11 @@ def leftovers(name: str) -> tuple[dict[str, Any], list[str]]:
 
     Then what that commit does not have at all.
     """
-    chosen = {other: dict(flat(read(other)["params"])) for other in names()}
+    chosen = {other: dict(params.flat(read(other)["params"])) for other in names()}
     others = {key for other in chosen for key in chosen[other] if key not in chosen[name]}
     shown = subprocess.run(["git", "show", f"HEAD:./{params.FILE}"], capture_output=True, text=True, check=False)
     here, committed = (
-        dict(flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
+        dict(params.flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
         for text in (params.FILE.read_text(encoding="utf-8"), shown.stdout)
     )
     back: dict[str, Any] = {}
@@ -137,16 +137,6 @@ def nested(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`train.lr`, value for every value of an overlay."""
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{name}.")
-        else:
-            yield name, value
-
-
 def override(key: str, value: Any) -> str:
     """An argument of `dvc exp run -S`; with ++ a key may be new."""
     return f"{'++' if key.startswith(OWN) else ''}{key}={text(value)}"
@@ -169,7 +159,7 @@ def apply(overlay: Mapping[str, Any], gone: Collection[str] = ()) -> None:
     writer.preserve_quotes = True
     writer.width = 200
     document = writer.load(params.FILE.read_text(encoding="utf-8"))
-    for name, value in flat(overlay):
+    for name, value in params.flat(overlay):
         *sections, key = name.split(".")
         section(document, sections)[key] = value
     for name in gone:

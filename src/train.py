@@ -40,7 +40,7 @@ from learning import parallel, resume
 from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
 from learning.seeds import derived_seed
 from oxford_pet import SimpleOxfordPetDataset, foreground
-from params import FILE, load, networks
+from params import FILE, flat, load, networks
 from params.training import Train, of_network
 from shared import checkpoint
 from shared.device import environment, setup
@@ -154,7 +154,8 @@ def prepared(job: Job, train_pixels: Tensor, device: torch.device) -> Trainer:
 
 def made_from(job: Job, found: Mapping[str, Any]) -> resume.Fingerprint:
     """Everything that the weights follow from. A state made from anything else is not resumed."""
-    values = {"seed": job.seed, **flat(job.name, job.config), **flat("train", job.settings.model_dump()), **found}
+    choices = {job.name: job.config, "train": job.settings.model_dump()}
+    values = {"seed": job.seed, **dict(flat(choices)), **found}
     files = [CACHE / "train.npy", CACHE / "valid.npy", *CODE, models.file_of(job.name)]
     names = [file.relative_to(SRC) if file.is_relative_to(SRC) else file for file in files]
     return resume.fingerprint(values, {name.as_posix(): file for name, file in zip(names, files, strict=True)})
@@ -261,13 +262,6 @@ def all_foreground(pixels: Tensor) -> float:
     """Validation Dice of calling every pixel pet."""
     truth = foreground(pixels[..., 3])
     return float(dice(confusion(torch.ones_like(truth), truth)).mean())
-
-
-def flat(prefix: str, values: dict[str, object]) -> dict[str, object]:
-    result: dict[str, object] = {}
-    for key, value in values.items():
-        result |= flat(f"{prefix}.{key}", value) if isinstance(value, dict) else {f"{prefix}.{key}": value}
-    return result
 
 
 def say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -19,10 +20,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Inherited by the processes that tests start: threads that wait for each other must not keep a core busy meanwhile.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
     if file := config.getoption("--reliability"):
         config.pluginmanager.register(Recorder(file))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """All of faults/ is slow. Of several processes none has a long file left when the others are done."""
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker("slow")
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("pipeline", "slow")])
 
 
 @pytest.fixture(autouse=True)

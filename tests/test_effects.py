@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +19,6 @@ from shared import checkpoint
 from shared.inputs import statistics, unit
 from training import TRAIN, epochs, trainer
 
-ROOT = Path(__file__).parents[1]
 ONE_STEP: dict[str, Any] = {"batch_size": 16}
 
 
@@ -136,28 +133,3 @@ def test_a_training_follows_from_its_tensors_and_its_code(tmp_path: Path, monkey
     )
     assert set(expected.split()) <= names
     assert "models/resnet34_unet.py" not in names
-
-
-SHARED = """
-import torch, torch.distributed as dist
-import training
-from learning import parallel
-from shared.device import setup
-setup(1)
-parallel.join()
-it = training.trainer(batch_size=8)
-it.fit(training.TRAIN, 0, lambda *_: None)
-mine = torch.cat([parameter.detach().flatten() for parameter in it.network.parameters()])
-first = mine.clone()
-dist.broadcast(first, 0)
-assert torch.equal(mine, first), "the processes have learnt different weights"
-parallel.leave()
-"""
-
-
-def test_processes_learn_the_same_weights_from_different_photographs(tmp_path: Path) -> None:
-    (tmp_path / "together.py").write_text(SHARED)
-    command = [sys.executable, *training.TORCHRUN, str(tmp_path / "together.py")]
-    environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

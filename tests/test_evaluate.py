@@ -30,6 +30,8 @@ from shared import checkpoint
 from shared.metrics import confusion, dice
 from utils import Refusal, rounded
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("unet", "resnet34_unet")
 METHODS = (*NETWORKS, "ensemble", "all_foreground", "mean_mask")

@@ -19,7 +19,7 @@ from source.archives import gzip_fault
 from source.fetch import Missing, fetch
 from utils import Refusal
 
-CONTENT = gzip.compress(random.Random(1).randbytes(50_000))
+CONTENT = gzip.compress(random.Random(1).randbytes(50_000), mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 NAME = "x.tar.gz"
 

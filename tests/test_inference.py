@@ -28,6 +28,8 @@ from scoring.predict import Predictor
 from shared import checkpoint
 from utils import Refusal
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DARK, LIGHT = (40, 50, 60), (200, 190, 180)
 

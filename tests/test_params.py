@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import models
 import params
 from params import whole
 from reliability import fault
+from scripts import script
 from utils import Refusal
 
 ROOT = Path(__file__).parents[1]
@@ -250,20 +249,20 @@ def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None
 
 @fault("Input", "a bad parameter, in every script", "one line, exit 2; nothing is written")
 @pytest.mark.parametrize(
-    "command", ["download.py", "preprocess.py", "train.py --model unet", "evaluate.py", "plot.py", "recipe.py oxford"]
+    "command", ["download", "preprocess", "train --model unet", "evaluate", "plot", "recipe oxford"]
 )
-def test_every_stage_ends_in_one_line_and_writes_nothing(tmp_path: Path, command: str) -> None:
+def test_every_stage_ends_in_one_line_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("image_size: 64", "image_size: -64")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "oxford.yaml").write_text("about: x\nparams: {seed: 1}\n")
-    script, *arguments = command.split()
+    monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    done = subprocess.run(
-        [sys.executable, ROOT / "src" / script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "data.image_size = -64: should be greater than or equal to 16" in done.stderr
-    assert done.stdout == ""
+    done = script(*command.split())
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "data.image_size = -64: should be greater than or equal to 16" in done.err
+    assert done.out == ""
     assert sorted(tmp_path.rglob("*")) == before

@@ -14,6 +14,7 @@ import yaml
 from project import clone, ran, shell, tracked
 from reliability import fault
 
+NETWORKS = ("unet", "resnet34_unet")
 TOLERANCE = 0.02  # of a test Dice between two machines; the README says so too
 
 pytestmark = pytest.mark.pipeline
@@ -36,6 +37,10 @@ def edit(pipeline: Path) -> Iterator[Callable[[str, Callable[[str], str]], None]
         file.write_text(text, encoding="utf-8")
     shell(pipeline, "git", "checkout", "-q", ".")
     shell(pipeline, "dvc", "checkout", "-q")
+
+
+def comment(text: str) -> str:
+    return text + "# a comment\n"
 
 
 def parameter(key: str, value: Any) -> Callable[[str], str]:
@@ -63,8 +68,23 @@ def test_nothing_runs_twice_and_nothing_is_left_behind(pipeline: Path) -> None:
 
 
 def test_a_comment_in_the_picture_code_runs_only_plot(pipeline: Path, edit: Any) -> None:
-    edit("src/pictures.py", lambda text: text + "# a comment\n")
+    edit("src/report/pictures.py", comment)
     assert ran(shell(pipeline, "dvc", "repro")) == ["plot"]
+
+
+@pytest.mark.parametrize(("network", "stage"), [("unet", "train_unet"), ("resnet34_unet", "train_res34")])
+def test_the_code_of_one_network_leaves_the_other_alone(pipeline: Path, edit: Any, network: str, stage: str) -> None:
+    edit(f"src/models/{network}.py", comment)
+    assert ran(shell(pipeline, "dvc", "repro")) == [stage, "evaluate"]  # whose outputs are the same: nothing to plot
+    edit(f"src/models/{network}.py", lambda text: text.replace("initialise(self)", "initialise(self.head)"))
+    assert ran(shell(pipeline, "dvc", "repro")) == [stage, "evaluate", "plot"]
+
+
+def test_a_new_loss_trains_but_neither_downloads_nor_preprocesses(pipeline: Path, edit: Any) -> None:
+    edit("src/learning/losses.py", lambda text: text.replace('"dice": 1.0,', '"dice": 1.0, "mine": 0.5,'))
+    edit("src/params/training.py", lambda text: text.replace('"dice", "bce_dice"]', '"dice", "bce_dice", "mine"]'))
+    edit("params.yaml", parameter("train.loss", "mine"))
+    assert ran(shell(pipeline, "dvc", "repro")) == ["train_unet", "train_res34", "evaluate", "plot"]
 
 
 def test_a_parameter_of_one_network_leaves_the_other_alone(pipeline: Path, edit: Any) -> None:
@@ -84,22 +104,35 @@ def test_the_seed_trains_both_and_going_back_trains_nothing(pipeline: Path, edit
 def test_evaluation_choices_do_not_train(pipeline: Path, edit: Any) -> None:
     edit("params.yaml", parameter("evaluate.threshold", 0.4))
     assert ran(shell(pipeline, "dvc", "repro")) == ["evaluate", "plot"]
-    assert json.loads((pipeline / "metrics/test.json").read_text())["unet"]["threshold"] == 0.4
+    assert scores(pipeline)["unet"]["threshold"] == 0.4
 
 
 def test_metrics_diff_tells_what_changed(pipeline: Path, edit: Any) -> None:
     edit("params.yaml", parameter("seed", 44))
     shell(pipeline, "dvc", "repro")
     changes = json.loads(shell(pipeline, "dvc", "metrics", "diff", "--json"))
-    assert "unet.dice" in str(changes) or "dice" in changes["metrics/test.json"]["unet"]["dice"]
+    moved = changes["metrics/test.json"]
+    assert set(moved) == {f"{name}.dice" for name in (*NETWORKS, "ensemble")}
+    for name in NETWORKS:
+        assert moved[f"{name}.dice"]["new"] == scores(pipeline)[name]["dice"] != moved[f"{name}.dice"]["old"]
 
 
 def test_plots_show_compares_the_networks(pipeline: Path) -> None:
     shell(pipeline, "dvc", "plots", "show", "--out", "shown")
     page = (pipeline / "shown/index.html").read_text(encoding="utf-8")
+    pictures = sorted(file.name.partition("_images_")[2] for file in (pipeline / "shown/static").iterdir())
     shutil.rmtree(pipeline / "shown")
     assert "valid_dice" in page
     assert "history_resnet34_unet.csv" in page
+    assert pictures == sorted(file.name for file in (pipeline / "plots/images").iterdir())
+    for name in pictures:
+        assert page.count(f"<p>plots/images/{name}</p>") == 1
+
+
+def test_the_metrics_fit_a_screen(pipeline: Path) -> None:
+    lines = shell(pipeline, "dvc", "metrics", "show").splitlines()
+    assert lines[0].split() == ["Path", "bad", "ensemble.dice", "resnet34_unet.dice", "unet.dice", "valid_dice"]
+    assert len(lines) == 5 and max(map(len, lines)) <= 100
 
 
 def test_twice_from_nothing_gives_the_same_lock(pipeline: Path, tmp_path: Path) -> None:
@@ -141,13 +174,14 @@ def test_the_committed_results_are_what_a_run_from_nothing_gives(tmp_path: Path)
     assert len(ran(shell(folder, "dvc", "repro"))) == 6
     fresh = scores(folder)
     assert fresh.keys() == committed.keys()
-    for name, dice in committed.items():
-        assert fresh[name] == pytest.approx(dice, abs=TOLERANCE), name
-    assert min(fresh["unet"], fresh["resnet34_unet"]) >= 0.9
-    assert max(fresh["all_foreground"], fresh["mean_mask"]) < 0.65
+    for name, row in committed.items():
+        assert fresh[name]["dice"] == pytest.approx(row["dice"], abs=TOLERANCE), name
+    assert min(fresh[name]["dice"] for name in NETWORKS) >= 0.9
+    assert max(fresh[name]["dice"] for name in ("all_foreground", "mean_mask")) < 0.65
     assert ran(shell(folder, "dvc", "repro")) == []
 
 
-def scores(folder: Path) -> dict[str, float]:
+def scores(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of each method."""
     values = json.loads((folder / "metrics/test.json").read_text(encoding="utf-8"))
-    return {name: value["dice"] for name, value in values.items()}
+    return {row["method"]: row for row in values["scores"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from learning.engine import Trainer
 from models import build
 from params import whole
 from reliability import fault
+from scripts import script
 from shared.inputs import CHANNELS, statistics
 from utils import Refusal
 
@@ -50,18 +50,16 @@ def test_every_recipe_of_the_repository_gives_valid_parameters(name: str, monkey
     whole.check(params.overlaid(params.read(ROOT / "params.yaml"), overlay), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["unet", "resnet34_unet"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_trains(name: Any, network: Any, place: Path) -> None:
     """An epoch of tiny pictures and a narrow network, but every choice of the recipe."""
     narrow = {"train": {"batch_size": 4, "epochs": 2}, network: {"width": 8}}
     overlay = params.overlaid(params.read(ROOT / "recipes" / f"{name}.yaml")["params"], narrow)
-    chosen = whole.check(params.overlaid(params.read(place / "params.yaml"), overlay), name)
-    settings, config = (
-        chosen.networks[network].train,
-        chosen.networks[network].config,
-    )
-    pixels = torch.from_numpy(training.pixels(8, side=64))
+    chosen = whole.check(params.overlaid(params.read(place / "params.yaml"), overlay), name).networks[network]
+    settings, config = chosen.train, chosen.config
+    pixels = torch.from_numpy(training.pixels(8))
     built = build(network, CHANNELS[settings.input], 2 if settings.loss == "ce" else 1, config)
     trainer = Trainer(built, settings, 1, torch.device("cpu"), *statistics(pixels, settings.input))
     row = trainer.epoch(pixels, pixels, lambda *_: None)
@@ -110,8 +108,8 @@ def test_an_earlier_recipe_leaves_nothing_behind(
     recipe.main(*recipe.arguments())
     found, expected = params.read(committed / "params.yaml"), params.overlaid(params.overlaid(before, own), mine)
     assert whole.check(found, "found") == whole.check(expected, "expected")
-    at_first, chosen = dict(recipe.flat(before)), dict(recipe.flat(own))
-    left = [key for key, value in recipe.flat(theirs) if key not in chosen and value != at_first.get(key)]
+    at_first, chosen = dict(params.flat(before)), dict(params.flat(own))
+    left = [key for key, value in params.flat(theirs) if key not in chosen and value != at_first.get(key)]
     said = capsys.readouterr().out
     assert ("as the last commit has it" in said) == bool(left)
     assert all(f"{key}=" in said or f"no {key}" in said for key in left)
@@ -153,12 +151,10 @@ def test_what_only_an_earlier_recipe_has_goes_before_an_experiment_too(
 def test_a_bad_recipe_is_refused_and_nothing_is_written(place: Path, content: str, reason: str) -> None:
     add(place, "mine", content)
     before = (place / "params.yaml").read_bytes()
-    done = subprocess.run(
-        [sys.executable, ROOT / "src/recipe.py", "mine", "--apply"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert reason in done.stderr
+    done = script("recipe", "mine", "--apply")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert reason in done.err
     assert (place / "params.yaml").read_bytes() == before
 
 
@@ -284,8 +280,7 @@ def test_dvc_reads_the_values_that_were_meant(value: Any) -> None:
 
 def test_list_shows_every_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    done = subprocess.run(
-        [sys.executable, ROOT / "src/recipe.py", "--list"], capture_output=True, text=True, check=True
-    )
-    assert [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "] == NAMES
-    assert done.stdout.count("reported: ") == 4
+    done = script("recipe", "--list")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == NAMES
+    assert done.out.count("reported: ") == 4

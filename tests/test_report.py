@@ -29,6 +29,8 @@ from utils import Refusal
 SRC = Path(plot.__file__).parent
 HOSTILE = '<img src=x onerror=alert(1)>&"quoted"'
 IMAGES = ("curves_dice", "curves_loss", "dice_distribution", "dice_by_breed", "thresholds", "test_sheet", "worst")
+pytestmark = pytest.mark.slow
+
 OUTPUTS = ["plots/report.html", *(f"plots/images/{name}.png" for name in IMAGES)]
 
 

@@ -92,7 +92,7 @@ def test_pull_brings_every_output_and_leaves_nothing_to_run(first: Path, machine
             id="threshold",
         ),
         pytest.param(
-            "src/pictures.py",
+            "src/report/pictures.py",
             "import annotations",
             "import annotations  # as before",
             ["plot"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
 import os
 import signal
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +25,18 @@ from hypothesis import strategies as st
 from torch._inductor.exc import InvalidCxxCompiler
 
 import training
+from dying import end_of, forked
 from learning import parallel, resume
 from learning.engine import NotFinite, Trainer, explained, spoken, symptom, waiting
 from params.training import Augment, Train
 from reliability import fault
+from scripts import script
 from shared import checkpoint
 from shared.inputs import CHANNELS, edges, gray, in_mode, statistics, unit
 from training import CPU, TRAIN, VALID, epochs, trainer
 from utils import Refusal
+
+pytestmark = pytest.mark.slow
 
 SCHEDULES = get_args(Train.model_fields["schedule"].annotation)
 
@@ -128,9 +134,14 @@ def interrupted(it: Trainer, epoch: int, step: int) -> Trainer:
 
 
 @fault("Killed", "a training at any step, with every schedule", "resumed, it ends in the same bits")
-@pytest.mark.parametrize("ema", [0, 0.8])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(("epoch", "step"), [(0, 2), (1, 1), (2, 4)])
+@pytest.mark.parametrize(
+    ("schedule", "ema", "epoch", "step"),
+    [
+        *((schedule, 0.8, 1, 1) for schedule in SCHEDULES),
+        *(("cosine", 0.8, epoch, step) for epoch, step in ((0, 2), (2, 4))),
+        ("cosine", 0, 1, 1),
+    ],
+)
 def test_resumed_is_as_if_never_interrupted(schedule: str, ema: float, epoch: int, step: int) -> None:
     choice: dict[str, Any] = {"schedule": schedule, "ema": ema, "epochs": 4, "plateau_patience": 0}
     whole = epochs(trainer(**choice), 4)
@@ -286,21 +297,17 @@ def test_outputs_and_same_bytes_twice(tmp_path: Path) -> None:
     assert not list((one / ".resume").iterdir())
 
 
-def wait_for(process: Any, text: str) -> None:
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(process.stderr.read())
-
-
-LONG: dict[str, Any] = {"train": {"epochs": 30, "ema": 0.9}}
+LONG: dict[str, Any] = {"train": {"epochs": 6, "ema": 0.9}}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training as a process of its own; what it said is in said.txt."""
     folder = training.workplace(tmp_path_factory.mktemp("whole") / "x", **LONG)
-    assert training.run(folder).returncode == 0
-    return training.outputs(folder)
+    done = training.run(folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "said.txt").write_bytes((done.stdout + done.stderr).encode())
+    return folder
 
 
 @fault(
@@ -312,23 +319,21 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda x: str(x)
 )
 def test_killed_and_run_again_ends_in_the_same_bytes(
-    tmp_path: Path, number: signal.Signals, code: int, uninterrupted: dict[str, bytes]
+    tmp_path: Path, number: signal.Signals, code: int, uninterrupted: Path
 ) -> None:
     folder = training.workplace(tmp_path / "x", **LONG)
-    process = training.start(folder)
-    wait_for(process, "epoch  4/30")
-    time.sleep(0.05)
+    process = training.paused(folder)
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == code
     assert training.outputs(folder) == {}
     if number != signal.SIGKILL:
-        assert "epochs are kept; run again to go on" in out
+        assert "2 of 6 epochs are kept; run again to go on" in out
         assert err.strip().splitlines()[-1].startswith(f"train: stopped by {number.name}")
         assert "Traceback" not in err
     done = training.run(folder)
-    assert "going on after epoch" in done.stdout
-    assert training.outputs(folder) == uninterrupted
+    assert "going on after epoch 2" in done.stdout
+    assert training.outputs(folder) == training.outputs(uninterrupted)
 
 
 class Killed(BaseException):
@@ -346,6 +351,7 @@ def stopped_early(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     whole = Trainer.epoch
     monkeypatch.setattr(Trainer, "epoch", epoch)
+    monkeypatch.setattr(resume, "CHEAP", math.inf)  # every epoch is kept, however long that takes
     with pytest.raises(Killed):
         training.stage(folder)
     monkeypatch.undo()
@@ -550,13 +556,12 @@ def test_a_network_that_does_not_learn_is_told_so_once(
     assert "Likely causes" in out
 
 
-def test_cost_on_a_cpu_is_foretold_and_lines_replace_the_bar(tmp_path: Path) -> None:
-    folder = training.workplace(tmp_path / "x")
-    done = training.run(folder)
-    assert "no GPU: about" in done.stdout
-    assert len([line for line in done.stdout.splitlines() if line.startswith("epoch ")]) == 3
-    assert "images/s" in done.stdout
-    assert "\r" not in done.stdout + done.stderr
+def test_cost_on_a_cpu_is_foretold_and_lines_replace_the_bar(uninterrupted: Path) -> None:
+    said = (uninterrupted / "said.txt").read_bytes().decode()
+    assert "no GPU: about" in said
+    assert len([line for line in said.splitlines() if line.startswith("epoch ")]) == 6
+    assert "images/s" in said
+    assert "\r" not in said
 
 
 @fault("Corruption", "cached tensors that are gone, cut or of another kind", "`train.py` names the file, exit 1")
@@ -581,37 +586,75 @@ def test_bad_tensors_are_refused(tmp_path: Path, content: Any, reason: str) -> N
 # Several processes
 
 
-def test_two_processes_repeat_to_the_bit_and_learn_as_well_as_one(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"train": {"epochs": 8, "lr": 0.005, "batch_size": 8, "deep_supervision": 0.5}}
-    folders = {name: training.workplace(tmp_path / name, 32, 8, **changes) for name in ("one", "two", "again")}
-    assert training.run(folders["one"]).returncode == 0
-    for name in ("two", "again"):
-        done = training.run(folders[name], *training.TORCHRUN)
-        assert done.returncode == 0, done.stderr
-    assert training.outputs(folders["two"]) == training.outputs(folders["again"])
-    one, two = (json.loads((folders[n] / "metrics/unet.json").read_text()) for n in ("one", "two"))
-    assert two["environment"]["processes"] == 2
-    assert abs(one["valid_dice"] - two["valid_dice"]) < 0.02
+JOINT: dict[str, Any] = {"train": {"processes": 2, "epochs": 8, "lr": 0.005, "batch_size": 8, "deep_supervision": 0.5}}
+COMPARED = """
+import runpy, sys
+import torch
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rsplit("/", 1)[0])
+from learning import parallel
+from learning.engine import Trainer
+
+fit = Trainer.fit
+
+def compared(it, pixels, epoch, on_step):
+    row = fit(it, pixels, epoch, on_step)
+    photographs = set(torch.cat(it.batches(len(pixels), epoch)).tolist())
+    weights = torch.cat([parameter.detach().flatten() for parameter in it.network.parameters()])
+    others, first = parallel.from_first((photographs, weights))
+    assert torch.equal(weights, first), "the processes have learnt different weights"
+    assert parallel.rank() == 0 or not photographs & others, "the processes have learnt from the same photographs"
+    print("compared", parallel.rank(), flush=True)
+    return row
+
+Trainer.fit = compared
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
-def test_processes_of_the_parameters_start_by_themselves(tmp_path: Path) -> None:
-    folder = training.workplace(tmp_path / "x", train={"processes": 2})
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of two processes, which the parameters ask for; what it said is in said.txt."""
+    folder = training.workplace(tmp_path_factory.mktemp("joint") / "x", 32, 8, **JOINT)
     done = training.run(folder)
     assert done.returncode == 0, done.stderr
-    assert json.loads((folder / "metrics/unet.json").read_text())["environment"]["processes"] == 2
-    assert done.stdout.count("best validation Dice") == 1
+    (folder / "said.txt").write_text(done.stdout)
+    return folder
+
+
+def found(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics/unet.json").read_text())
+
+
+def test_processes_of_the_parameters_start_by_themselves(joint: Path) -> None:
+    assert found(joint)["environment"]["processes"] == 2
+    assert (joint / "said.txt").read_text().count("best validation Dice") == 1
+
+
+def test_two_processes_learn_as_well_as_one(joint: Path, tmp_path: Path) -> None:
+    alone = training.workplace(tmp_path / "x", 32, 8, **JOINT)
+    training.stage(alone)
+    assert found(alone)["environment"]["processes"] == 1
+    assert abs(found(alone)["valid_dice"] - found(joint)["valid_dice"]) < 0.02
+
+
+def test_processes_of_torchrun_repeat_to_the_bit_and_have_the_same_weights_from_different_photographs(
+    joint: Path, tmp_path: Path
+) -> None:
+    folder = training.workplace(tmp_path / "x", 32, 8, **JOINT)
+    (folder / "compared.py").write_text(COMPARED)
+    done = training.run(folder, *training.TORCHRUN, "compared.py")
+    assert done.returncode == 0, done.stderr
+    assert [done.stdout.count(f"compared {rank}") for rank in (0, 1)] == [8, 8]
+    assert training.outputs(folder) == training.outputs(joint)
 
 
 @fault(
     "Killed", "one of several processes that train together", "all end; the next run goes on and ends in the same bytes"
 )
-def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"train": {"processes": 2, "epochs": 12}}
-    whole = training.workplace(tmp_path / "whole", **changes)
-    assert training.run(whole).returncode == 0
-    folder = training.workplace(tmp_path / "cut", **changes)
-    process = training.start(folder)
-    wait_for(process, "epoch  3/12")
+def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(joint: Path, tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x", 32, 8, **JOINT)
+    process = training.paused(folder)
     below = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in below if child.environ().get("RANK") == "1"]
     assert workers
@@ -621,8 +664,8 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(tmp_path: Path) 
     assert "whole epochs are kept, run again to go on" in err.strip().splitlines()[-1]
     assert training.outputs(folder) == {}
     done = training.run(folder)
-    assert "going on after epoch" in done.stdout
-    assert training.outputs(folder) == training.outputs(whole)
+    assert "going on after epoch 2" in done.stdout
+    assert training.outputs(folder) == training.outputs(joint)
 
 
 @fault("Input", "a batch that several processes cannot share equally", "one line, before training")
@@ -640,10 +683,11 @@ def test_a_split_that_cannot_be_shared_is_refused(tmp_path: Path, split: str) ->
 
 
 def refused_at_once(folder: Path, reason: str) -> None:
-    done = training.run(folder)
-    assert done.returncode == 2
-    assert reason in done.stderr
-    assert done.stderr.count("\n") == 1
+    with contextlib.chdir(folder):
+        done = script("train", "--model", "unet")
+    assert done.code == 2
+    assert reason in done.err
+    assert done.err.count("\n") == 1
     assert training.outputs(folder) == {}
 
 
@@ -744,17 +788,19 @@ def test_training_opens_no_test_file(tmp_path: Path) -> None:
     """The interpreter reports every file that the stage opens."""
     folder = training.workplace(tmp_path / "x", train={"epochs": 1})
     (folder / "dataset/cache/test.npy").write_bytes(b"never read")
-    (folder / "watch.py").write_text(
-        "import sys, runpy\n"
-        "seen = open('opened.txt', 'w')\n"
-        "sys.addaudithook(lambda event, args: event == 'open' and print(args[0], file=seen, flush=True))\n"
-        "script = sys.argv[1]; sys.argv = sys.argv[1:]\n"
-        "sys.path.insert(0, script.rsplit('/', 1)[0])\n"
-        "runpy.run_path(script, run_name='__main__')\n"
-    )
-    done = training.run(folder, "watch.py")
-    assert done.returncode == 0, done.stderr
-    opened = (folder / "opened.txt").read_text()
+
+    def watched() -> None:
+        with (folder / "opened.txt").open("w", encoding="utf-8") as seen:
+
+            def hook(event: str, arguments: tuple[Any, ...]) -> None:
+                if event == "open":
+                    print(arguments[0], file=seen)
+
+            sys.addaudithook(hook)
+            training.stage(folder)
+
+    assert end_of(forked(watched)) == 0
+    opened = (folder / "opened.txt").read_text(encoding="utf-8")
     assert "train.npy" in opened and "valid.npy" in opened
     assert "test.npy" not in opened and "test.txt" not in opened and "test.csv" not in opened
 

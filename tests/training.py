@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from shared.device import setup
 from shared.inputs import CHANNELS, statistics
 
 ROOT = Path(__file__).parents[1]
+PAUSING = Path(__file__).with_name("pausing.py")
 SMALL: dict[str, Any] = {
     "threads": 1,
     "train": {"epochs": 3, "batch_size": 4, "precision": "fp32"},
@@ -101,10 +101,14 @@ def run(folder: Path, *before: str, model: str = "unet") -> subprocess.Completed
     return subprocess.run(command(*before, model=model), cwd=folder, capture_output=True, text=True, check=False)
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+def paused(folder: Path) -> subprocess.Popen[str]:
+    """A training that has come to its third epoch and waits there; two epochs are kept."""
+    process = subprocess.Popen(
+        command(str(PAUSING)), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert process.stdout and process.stderr
+    assert any("the training waits" in line for line in process.stdout), process.stderr.read()
+    return process
 
 
 def command(*before: str, model: str = "unet") -> list[str]:

@@ -21,7 +21,8 @@ class DeepSupervision(nn.Module):
     def __init__(self, network: EncoderDecoder) -> None:
         super().__init__()
         self.network = network
-        steps = [cast(Decode, step) for step in network.decoder[-2 : -2 - SCALES : -1]]
+        before_the_last = list(network.decoder)[-2::-1]  # the finest first
+        steps = [cast(Decode, step) for step in before_the_last[:SCALES]]
         self.heads = nn.ModuleList(nn.Conv2d(step.channels, network.head.out_channels, 1) for step in steps)
 
     def forward(self, image: Tensor) -> Tensor:

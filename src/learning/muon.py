@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NARROWEST = 8  # a kernel with fewer outputs, such as the last, has too few directions to balance
+NARROWEST = 8  # with fewer output channels than this, as the last kernel has, AdamW is used
 LENGTH = 0.2  # the root mean square of AdamW's usual step, at a rate of 1 (arXiv 2502.16982)
-ROUNDS = 5
+ROUNDS = 5  # of the iteration
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the polynomial that draws every singular value towards 1
 
 
 class Muon(torch.optim.AdamW):
-    """Moves a kernel by its momentum with all singular values made about equal: no direction starves beside a stronger.
+    """Updates a kernel by its momentum, after all singular values of the update have been made about 1.
 
-    The step is as long as AdamW's usually is, so that both share a rate and a decay. What is no kernel moves by AdamW:
-    norms and biases.
+    So weak directions learn as fast as strong ones. The step is as long as AdamW's usually is, so that both can share
+    a learning rate and a weight decay. Biases and norm weights are updated by AdamW. For a matrix, the update is that
+    of torch.optim.Muon(adjust_lr_fn="match_rms_adamw"), which takes no kernels of convolutions.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
@@ -53,7 +54,7 @@ class Muon(torch.optim.AdamW):
 
 
 def balanced(matrix: Tensor) -> Tensor:
-    """About U V^T where `matrix` is U S V^T, by Newton and Schulz's iteration, which needs no decomposition."""
+    """About U V^T where `matrix` is U S V^T, by the iteration of Newton and Schulz, which needs no decomposition."""
     if len(matrix) > matrix.shape[1]:
         return balanced(matrix.mT).mT
     wide = matrix.bfloat16()

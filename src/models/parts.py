@@ -16,7 +16,8 @@ class Conv(nn.Conv2d):
         self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, padding: str = "zeros", bias: bool = False
     ) -> None:
         self.reflected = kernel // 2 if padding == "reflect" else 0
-        self.every = stride if kernel == 1 else 1  # pixels left out before, or oneDNN on AVX2 overwrites foreign memory
+        # Subsample first: on AVX2, oneDNN's strided 1x1 convolution writes outside its buffer.
+        self.every = stride if kernel == 1 else 1
         edge = 0 if self.reflected else kernel // 2
         super().__init__(inputs, outputs, kernel, stride // self.every, padding=edge, bias=bias)
 
@@ -144,7 +145,7 @@ class Decode(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         x = self.up(x)
         if skip is not None:
-            x = torch.cat([self.gate(x, skip) if self.gate else skip, x], 1)
+            x = torch.cat([skip if self.gate is None else self.gate(x, skip), x], 1)
         return self.dropout(self.convs(x))
 
 

@@ -64,16 +64,20 @@ def _fetch_from(url: str, target: Path, fault: Callable[[Path], str | None]) -> 
     while True:
         try:
             in_one_piece = _receive(url, part)
-            reason = fault(part)
-            if reason is None:
+        except (_Broken, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            failure = _classified(error)
+            if isinstance(failure, _Hopeless):
+                raise failure from None
+            reason = str(failure)
+        else:
+            wrong = fault(part)
+            if wrong is None:
                 part.replace(target)
                 return
             part.unlink()
             if in_one_piece:
-                raise _Hopeless(reason)
-            raise _Broken(f"{reason}; starting over")
-        except (_Broken, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            reason = _in_words(error)
+                raise _Hopeless(wrong)
+            reason = f"{wrong}; starting over"
         tries = 1 if _size(part) > furthest else tries + 1
         furthest = max(furthest, _size(part))
         if tries == TRIES:
@@ -147,18 +151,19 @@ def _chunks(answer: requests.Response) -> Iterator[bytes]:
             begun, received = time.monotonic(), 0
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, requests.TooManyRedirects):
-        raise _Hopeless("redirects in a circle")
-    if isinstance(error, requests.exceptions.SSLError):
-        raise _Hopeless("its certificate is not to be trusted")
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return f"nothing came for {STALL:g} s"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
+def _classified(error: Exception) -> _Broken | _Hopeless:
+    """Is it worth another try?"""
     if isinstance(error, _Broken):
-        return str(error)
-    raise _Hopeless(f"no way to ask: {error}")
+        return error
+    if isinstance(error, requests.TooManyRedirects):
+        return _Hopeless("redirects in a circle")
+    if isinstance(error, requests.exceptions.SSLError):
+        return _Hopeless("its certificate is not to be trusted")
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return _Broken(f"nothing came for {STALL:g} s")
+    if isinstance(error, requests.ConnectionError):
+        return _Broken("no connection")
+    return _Hopeless(f"no way to ask: {error}")
 
 
 def _size(file: Path) -> int:

@@ -33,8 +33,8 @@ def draw(folder: Path, trainval: int = 400, test: int = 100) -> None:
     lists: dict[str, list[str]] = {"list": [*HEADER], "trainval": [], "test": []}
     for i, breed in enumerate(BREEDS):
         ids = f"{i + 1} {1 if breed.is_cat else 2} {sum(b.is_cat == breed.is_cat for b in BREEDS[: i + 1])}"
-        last_in_trainval = share(trainval, i)
-        last = last_in_trainval + share(test, i)
+        last_in_trainval = portion(trainval, i)
+        last = last_in_trainval + portion(test, i)
         for number in range(1, last + 1):
             for name in ("list", "trainval" if number <= last_in_trainval else "test"):
                 lists[name].append(f"{breed.name}_{number} {ids}")
@@ -49,7 +49,7 @@ def draw(folder: Path, trainval: int = 400, test: int = 100) -> None:
     (trimaps / "._Abyssinian_1.png").write_bytes(bytes.fromhex("00051607").ljust(64, b"\0"))
 
 
-def share(total: int, i: int) -> int:
+def portion(total: int, i: int) -> int:
     """How many of `total` pictures are of breed `i`."""
     return total * (i + 1) // len(BREEDS) - total * i // len(BREEDS)
 

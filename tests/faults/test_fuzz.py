@@ -144,7 +144,7 @@ def test_any_recipe(examples: int) -> None:
     every(
         examples,
         changed(sound),
-        reading(Path("recipes/mine.yaml"), lambda: list(recipe.flat(recipe.read("mine")["params"]))),
+        reading(Path("recipes/mine.yaml"), lambda: list(params.flat(recipe.read("mine")["params"]))),
     )
 
 
