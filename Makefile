@@ -35,8 +35,9 @@ lint: .venv/ready-dev  ## ruff and mypy
 bench: .venv/ready-bench  ## what is fast, as ratios measured on this machine
 	python benchmarks/run.py
 
-docs: .venv/ready  ## write again what in docs/ comes from code: the table of architectures, the picture in README.md
+docs: .venv/ready  ## write again what in docs/ comes from code: the drawing of the stages, the table of architectures, a picture
 	python docs/architectures.py
+	python docs/stages.py
 	cp -f plots/images/test_sheet.png docs/results.png
 
 help:  ## list the targets

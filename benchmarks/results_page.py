@@ -27,27 +27,42 @@ RESULTS = DOCS / "results.md"
 OURS = "oxford"
 HEAD = """# Results on real photographs
 
-Made by `python benchmarks/results_page.py` from [results.csv](results.csv), a row for each run, which
-`python benchmarks/compare.py --data FOLDER GROUP` measured; what a group holds in common stands in
-[experiments.yaml](../benchmarks/experiments.yaml). Dice is the mean over photographs, pooled Dice counts all pixels
-together first; both include what the recipe brings, threshold and test-time augmentation too. The best epoch on
-validation is kept; the test photographs choose nothing. Where there are several seeds (several folds of one seed where
-no test photograph is touched), the mean stands first and the lowest and highest behind it. The lowest validation loss,
-and the epoch that had it, can be compared only between recipes with the same loss. A line is here only if it was run.
-[report.md](report.md) says what follows from it.
+This page compares our [recipe](glossary.md#recipe) with those of four published systems, and each choice in our recipe
+with its alternatives. [report.md](report.md) says what follows from it. The photographs are a
+[slice](glossary.md#slice) of the dataset, so no figure here is one of the full dataset.
 
-The photographs are the 505 of the dataset that [slice.txt](../benchmarks/slice.txt) names, scaled down to 512 pixels at
-most and saved as JPEG of quality 88; the official files may score a little differently. In a folder with the official
-`images/` and `annotations/` (FOLDER above), this leaves only them on the lists:
+## Ours and the best of the published recipes
+
+The largest size comes first. The scores are test [Dice](glossary.md#dice), the mean over photographs: with several
+seeds the mean of the seeds, and in brackets the lowest and the highest. `oxford` is our recipe. The other recipe is the
+published one with the best validation Dice. A name with a comma is a recipe with the change that follows the comma. A
+[point](glossary.md#point) is 0.01 of Dice.
+"""
+METHOD = """## How it was measured
+
+- `python benchmarks/compare.py --data FOLDER GROUP` runs a group of runs and writes one row for each into
+  [results.csv](results.csv). [experiments.yaml](../benchmarks/experiments.yaml) says what the runs of a group have in
+  common. `python benchmarks/results_page.py` makes this page from both.
+- A run that has its row in results.csv is not run again. To measure it again, remove the row first.
+- Dice is the mean over photographs; [pooled](glossary.md#pooled) Dice counts the pixels of all photographs together.
+  Both use the [threshold](glossary.md#threshold) and the
+  [test-time augmentation](glossary.md#test-time-augmentation) of the recipe.
+- The weights of the best validation epoch are scored. No choice is made with test photographs.
+- With several seeds (or several [folds](glossary.md#fold) of one seed, where no test photograph is used) the mean comes
+  first, and then the lowest and the highest.
+- Compare the lowest validation loss, and the epoch that had it, only between recipes with the same loss function.
+
+The photographs are the 505 that [slice.txt](../benchmarks/slice.txt) names. They were scaled down to at most 512 pixels
+and saved as JPEG of quality 88, so the official files may give slightly different scores. FOLDER holds the official
+`images/` and `annotations/`. These lines remove all other photographs from its lists:
 
 ```
 for list in trainval test; do
   grep -wFf PROJECT/benchmarks/slice.txt annotations/$list.txt > part && mv part annotations/$list.txt
 done
 ```
-
-What has its row in results.csv is not run again: to measure it anew, take the row out.
 """
+LEADS = ("size", "network", OURS, "other recipe", "its test Dice", "points ahead", "runs of each")
 COLUMNS = (
     "variant",
     "network",
@@ -70,25 +85,36 @@ def main() -> None:
 
 
 def document() -> str:
-    parts, known = [HEAD], measured()
-    for group, plan in experiments().items():
-        parts.append(f"## {plan['title']}\n\n{' '.join(plan['about'].split())}\n")
+    groups = ordered()
+    parts = [HEAD, table(LEADS, (line for group in groups for line in leads(tested(of_group(group))))), METHOD]
+    for group, plan in groups.items():
+        parts.append(f"## {plan['title']}\n\nGroup `{group}`. {' '.join(plan['about'].split())}\n")
         if found := of_group(group):
             parts.append(conditions(found) + "\n")
+        if tested(found):
+            parts.append(f"![Test Dice of every run]({picture(group)})\n")
+        if found:
             parts.append(table(*filled(COLUMNS, lines(found))))
             if reference := plan.get("against"):
-                parts.append(f"Points of validation Dice more or less than `{reference}`, on the same seed and fold:\n")
+                parts.append(f"Points of validation Dice above or below `{reference}`, with the same seed and fold:\n")
                 parts.append(table(("variant", "network", "pairs", "points"), differences(found, reference)))
-            parts.append("Mean Dice with each test-time augmentation, at the threshold that suits it on validation:\n")
+            parts.append("Mean Dice with each test-time augmentation, each at its best threshold on validation:\n")
             parts.append(table(("variant", "network", "split", *SCALES), augmentations(found)))
-        if found := tested(found):
-            parts.append(f"![Test Dice of every run]({picture(group)})\n")
-            parts.extend(leads(found))
+        known = measured()
         if missing := [run for run in runs(group) if run.key not in known]:
             parts.append(f"Not run. {listed(missing)}.\n")
-    parts.append("## What the authors reported\n\nOn the full dataset, each by their own measure.\n")
+    parts.append("## What the authors reported\n\nOn the full dataset. Each author used a measure of his own.\n")
     parts.append(table(("recipe", "reported"), reported()))
     return "\n".join(parts)
+
+
+def ordered() -> dict[str, Any]:
+    """The groups: first those that compare recipes on test, the largest photographs first; then the others."""
+
+    def place(plan: dict[str, Any]) -> int:
+        return 0 if "folds" in plan else -plan["common"]["data"]["image_size"]
+
+    return dict(sorted(experiments().items(), key=lambda entry: place(entry[1])))
 
 
 def of_group(group: str) -> list[Row]:
@@ -117,7 +143,7 @@ def lines(found: Sequence[Row]) -> Iterator[list[str]]:
         yield [variant, LOOKS[network].title, str(len(own)), *scores, *ends]
 
 
-def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
+def differences(found: Sequence[Row], reference: str, score: str = "valid_dice") -> Iterator[list[str]]:
     """Each variant against the reference in pairs of the same seed and fold; chance that both share goes out."""
     for variant, network, own in together(found):
         base = {
@@ -125,7 +151,7 @@ def differences(found: Sequence[Row], reference: str) -> Iterator[list[str]]:
         }
         pairs = [(row, base[place]) for row in own if (place := (row["seed"], row["fold"])) in base]
         if pairs and variant != reference:
-            points = [100 * (float(one["valid_dice"]) - float(other["valid_dice"])) for one, other in pairs]
+            points = [100 * (float(one[score]) - float(other[score])) for one, other in pairs]
             yield [variant, LOOKS[network].title, str(len(pairs)), ranged(points, "+z.1f")]
 
 
@@ -135,18 +161,25 @@ def augmentations(found: Sequence[Row]) -> Iterator[list[str]]:
             yield [variant, LOOKS[network].title, split, *(f"{mean(own, f'{split}_{tta}'):.3f}" for tta in SCALES)]
 
 
-def leads(found: Sequence[Row]) -> Iterator[str]:
-    """Ours against the best of the other recipes, which validation names."""
+def leads(found: Sequence[Row]) -> Iterator[list[str]]:
+    """Ours against the best published recipe, which validation names, as it is and with a change."""
     for network in dict.fromkeys(row["network"] for row in found):
         own = {variant: part for variant, name, part in together(found) if name == network}
-        if OURS in own and any(recipe(name) != OURS for name in own):
-            best = max((name for name in own if recipe(name) != OURS), key=lambda name: mean(own[name], "valid_dice"))
+        for changed in (False, True):
+            others = [name for name in own if recipe(name) != OURS and (name != recipe(name)) == changed]
+            if OURS not in own or not others:
+                continue
+            best = max(others, key=lambda name: mean(own[name], "valid_dice"))
             ours, theirs = (mean(own[name], "test_dice") for name in (OURS, best))
-            yield (
-                f"{LOOKS[network].title}: {OURS} has {100 * (ours - theirs):+.1f} points of test Dice over {best}, the "
-                f"best of the others on validation ({ours:.3f} and {theirs:.3f}, {len(own[OURS])} and "
-                f"{len(own[best])} runs).\n"
-            )
+            yield [
+                f"{own[OURS][0]['image_size']} px",
+                LOOKS[network].title,
+                spread(own[OURS], "test_dice"),
+                best,
+                spread(own[best], "test_dice"),
+                f"{100 * (ours - theirs):+.1f}",
+                f"{len(own[OURS])} and {len(own[best])}",
+            ]
 
 
 def recipe(variant: str) -> str:
@@ -194,9 +227,9 @@ def conditions(found: Sequence[Row]) -> str:
         return " or ".join(dict.fromkeys(row[name] for row in found if row[name]))
 
     return (
-        f"{all_of('photographs')} photographs to learn from, {all_of('image_size')} px, width {all_of('width')}, "
-        f"{all_of('precision')}, on {all_of('hardware')}, {all_of('threads')} thread(s) a run, "
-        "not always alone on the machine."
+        f"Training photographs: {all_of('photographs')}. Size: {all_of('image_size')} px. Width: {all_of('width')}. "
+        f"Precision: {all_of('precision')}. Machine: {all_of('hardware')}, {all_of('threads')} thread(s) a run, "
+        "sometimes with other work beside it."
     )
 
 
