@@ -16,7 +16,7 @@ from PIL import Image
 from inference import Job, Results, segment
 from measure import Row, hardware, races
 from models import build, checked_config
-from overlay import overlay
+from commands.overlay import overlay
 from params import whole
 from place import NETWORKS, Place, values
 from report.looks import KNOWN

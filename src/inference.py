@@ -68,7 +68,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from overlay import cutout, overlay, side_by_side
+from commands.overlay import cutout, overlay, side_by_side
 from photos import Unusable, open_photo, open_square
 from progress import progress
 from report.looks import looks

@@ -81,7 +81,7 @@ def test_the_code_of_one_network_leaves_the_other_alone(pipeline: Path, edit: An
 
 
 def test_a_new_loss_trains_but_neither_downloads_nor_preprocesses(pipeline: Path, edit: Any) -> None:
-    edit("src/learning/losses.py", lambda text: text.replace('"dice": 1.0,', '"dice": 1.0, "mine": 0.5,'))
+    edit("src/learning/losses.py", lambda text: text.replace('"dice": 1.0,', '"dice": 1.0, "mine": 0.25,'))
     edit("src/params/training.py", lambda text: text.replace('"dice", "bce_dice"]', '"dice", "bce_dice", "mine"]'))
     edit("params.yaml", parameter("train.loss", "mine"))
     assert ran(shell(pipeline, "dvc", "repro")) == ["train_unet", "train_res34", "evaluate", "plot"]

@@ -1,0 +1,1 @@
+"""What only the commands need: no stage reads it."""
