@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,22 @@ NAME = "x.tar.gz"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BACKOFF", 0.001)
-    monkeypatch.setattr(fetching, "STALL", 0.3)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that are given up anyway."""
+    monkeypatch.setattr(fetching, "STALL", 0.1)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between two tries, which pass at once."""
+    found: list[float] = []
+    monkeypatch.setattr(fetching, "BACKOFF", 1.0)
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
 
 
 def get(tmp_path: Path, *urls: str, md5: str | None = MD5) -> bytes:
@@ -85,6 +100,7 @@ def test_a_part_that_is_whole_is_only_checked(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT)
     with serving({NAME: CONTENT}) as server:
         assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [len(CONTENT)]
 
 
 @fault("Corruption", "the part of an unfinished download", "found out by the checksum, downloaded again")
@@ -183,40 +199,61 @@ def test_a_web_page_in_place_of_the_file(tmp_path: Path) -> None:
 
 
 @fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
+@pytest.mark.usefixtures("hurried")
 def test_a_server_that_says_nothing(tmp_path: Path) -> None:
-    assert "nothing came" in refusal(tmp_path, lambda _: time.sleep(0.5))
+    assert "nothing came" in refusal(tmp_path, lambda _: time.sleep(0.2))
 
 
 @fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
+@pytest.mark.usefixtures("hurried")
 def test_a_server_that_falls_silent_halfway(tmp_path: Path) -> None:
     def behave(request: Request) -> None:
         request.give(upto=request.start + 100 if request.start < 500 else request.start)
-        time.sleep(0.5)
+        time.sleep(0.2)
 
     assert "nothing came" in refusal(tmp_path, behave)
 
 
 @fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
-def test_a_server_that_trickles(tmp_path: Path) -> None:
+def test_a_server_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then, for as long as anyone listens."""
+    monkeypatch.setattr(fetching, "STALL", 0.5)
+    monkeypatch.setattr(fetching, "TRIES", 1)
+
     def behave(request: Request) -> None:
         request.answer(200, b"", len(CONTENT))
-        for place in range(20):
+        for place in range(len(CONTENT)):
             request.wfile.write(CONTENT[place : place + 1])
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     assert "bytes a second" in refusal(tmp_path, behave)
 
 
-def test_a_slow_server_is_waited_for(tmp_path: Path) -> None:
-    def behave(request: Request) -> None:
-        request.answer(200, b"", len(CONTENT))
-        for place in range(0, len(CONTENT), 5000):
-            request.wfile.write(CONTENT[place : place + 5000])
-            time.sleep(0.05)
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / NAME
+    with serving({NAME: CONTENT}) as server:
+        fetch([f"{server.url}/{NAME}"], target, checker(MD5))
+    assert target.read_bytes() == CONTENT
 
-    with serving({NAME: CONTENT}, behave) as server:
-        assert get(tmp_path, server.url) == CONTENT
-        assert server.starts == [0]
+
+@pytest.mark.parametrize(
+    ("begun", "length", "needed"),
+    [(0, len(CONTENT), len(CONTENT)), (1000, len(CONTENT), len(CONTENT) - 1000), (0, 10**15, 4 << 30)],
+)
+def test_room_is_asked_for_what_is_missing_and_no_more_than_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: int, length: int, needed: int
+) -> None:
+    def too_little(_: Path, size: int) -> None:
+        raise Refusal(f"{size} bytes are needed")
+
+    def behave(request: Request) -> None:
+        request.give() if length == len(CONTENT) else request.answer(200, CONTENT, length)
+
+    monkeypatch.setattr(fetching, "require_room", too_little)
+    if begun:
+        (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:begun])
+    with serving({NAME: CONTENT}, behave) as server, pytest.raises(Refusal, match=f"^{needed} bytes are needed"):
+        get(tmp_path, server.url)
 
 
 @fault("Hostile", "a server that never stops sending", "cut off, one line")
@@ -238,6 +275,85 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, status: int) -> None:
 @fault("Input", "a server that is busy", "asked again, up to five times; else one line")
 def test_a_server_that_is_always_busy(tmp_path: Path) -> None:
     assert "503" in refusal(tmp_path, lambda request: request.answer(503))
+
+
+@fault("Input", "a server that is busy", "asked again, up to five times; else one line")
+def test_the_pauses_grow_while_nothing_comes(tmp_path: Path, waits: list[float]) -> None:
+    with serving({}, lambda request: request.answer(503)) as server, pytest.raises(Refusal, match=r"503 .*\(5 times\)"):
+        get(tmp_path, server.url)
+    assert waits == [1, 2, 4, 8]
+    assert server.starts == [0] * 5
+
+
+def test_the_pauses_begin_anew_when_something_came(tmp_path: Path, waits: list[float]) -> None:
+    """Every third request brings a fifth of the file."""
+    step = -(-len(CONTENT) // 5)
+
+    def behave(request: Request) -> None:
+        count = len(request.server.starts)
+        request.give(upto=request.start + step) if count % 3 == 0 else request.answer(503)
+
+    with serving({NAME: CONTENT}, behave) as server:
+        assert get(tmp_path, server.url) == CONTENT
+        assert server.starts == [place for place in (0, step, 2 * step, 3 * step, 4 * step) for _ in range(3)]
+    assert waits == [1, 2, *[1, 2, 4] * 4]
+
+
+def test_bytes_that_were_here_before_are_nothing_new(tmp_path: Path, waits: list[float]) -> None:
+    """A server that sends the same beginning each time, and cannot go on, is given up."""
+    with (
+        serving({NAME: CONTENT}, lambda request: request.give(upto=1000, ranges=False)) as server,
+        pytest.raises(Refusal, match="connection ended after 1,000"),
+    ):
+        get(tmp_path, server.url)
+    assert waits == [1, 2, 4, 8]
+    assert server.starts == [0, *[1000] * 4]
+
+
+def test_a_mirror_with_another_file_is_asked_once(tmp_path: Path, waits: list[float]) -> None:
+    with serving({NAME: gzip.compress(b"another")}) as wrong, serving({NAME: CONTENT}) as good:
+        assert get(tmp_path, wrong.url, good.url) == CONTENT
+        assert (wrong.starts, good.starts) == ([0], [0])
+    assert waits == []
+
+
+class Answer:
+    """One whose bytes come at known seconds: a pair is (seconds since the last, bytes)."""
+
+    status_code = 200
+
+    def __init__(self, pieces: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.raw, self.pieces, self.now = self, iter(pieces), 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def read1(self, _: int) -> bytes:
+        seconds, count = next(self.pieces, (0, 0))
+        self.now += seconds
+        return bytes(count)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "arrived"),
+    [
+        ([(1, 500)] * 100, 50_000),  # a slow server is waited for: 500 bytes a second are enough
+        ([(1, 499)] * 100, None),
+        ([(1, 1)] * 30, 30),  # not yet half a minute
+        ([(1, 1)] * 31, None),
+        ([(1, 1)] * 30 + [(1, 20_000)], 20_030),  # just in time
+        ([(1, 10**6)] * 31 + [(1, 500)] * 62, 31_031_000),
+        ([(1, 10**6)] * 31 + [(1, 499)] * 31, None),  # what came before does not count
+        ([(1, 10**6)] * 31 + [(1, 10)] * 30, 31_000_300),  # the second half minute is not over
+    ],
+)
+def test_a_rate_is_measured_over_each_half_minute(
+    monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[float, int]], arrived: int | None
+) -> None:
+    answer: Any = Answer(pieces, monkeypatch)
+    if arrived is None:
+        with pytest.raises(fetching._Broken, match="fewer than 500 bytes a second came"):
+            list(fetching._chunks(answer))
+    else:
+        assert sum(map(len, fetching._chunks(answer))) == arrived
 
 
 @fault("Input", "servers that do not have the file", "each asked once, each named in one line")
@@ -263,9 +379,19 @@ def test_a_redirect_in_a_circle(tmp_path: Path) -> None:
 
 
 @fault("Hostile", "a redirect to a file of this machine", "refused")
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
-def test_a_redirect_out_of_the_web(tmp_path: Path, location: str) -> None:
-    refusal(tmp_path, lambda request: request.answer(302, Location=location))
+@pytest.mark.parametrize("scheme", ["file", "ftp"])
+def test_a_redirect_out_of_the_web(tmp_path: Path, scheme: str) -> None:
+    """To a file that is there, and is the very one that is wanted."""
+    here = tmp_path / "elsewhere" / NAME
+    here.parent.mkdir()
+    here.write_bytes(CONTENT)
+    with (
+        serving({}, lambda request: request.answer(302, Location=f"{scheme}://{here}")) as server,
+        pytest.raises(Refusal, match=rf"no way to ask: No connection adapters were found for '{scheme}:"),
+    ):
+        fetch([f"{server.url}/{NAME}"], tmp_path / NAME, checker(MD5))
+    assert server.starts == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
 
 
 @fault("Input", "a mirror that fails halfway", "the next one goes on from there")

@@ -61,6 +61,31 @@ def test_a_right_answer_costs_little_and_a_wrong_one_much(name: str) -> None:
     assert loss(-right, trimaps) > 0.9
 
 
+@pytest.mark.parametrize("border", [0, 0.5, 1, 3])
+def test_a_weighted_loss_is_the_one_counted_by_hand(border: float) -> None:
+    """Of two photographs of four pixels: the second has no border, so its weights have another sum."""
+    quarter = -math.log(3)  # the log-odds of a probability of 1/4
+    scene = [[[-quarter, 0], [quarter, quarter]], [[0, quarter], [quarter, quarter]]]
+    logits = torch.tensor(scene, dtype=torch.float64)
+    trimaps = torch.tensor([[[1, 3], [2, 3]], [[1, 2], [2, 1]]], dtype=torch.uint8)
+    half, right, wrong = math.log(2), math.log(4 / 3), math.log(4)  # the cost of a pixel
+
+    first = (right + border * half + right + border * wrong) / (2 + 2 * border)
+    second = (half + right + right + wrong) / 4
+    bce = (first + second) / 2
+    for name in ("bce", "ce"):
+        assert loss_function(name, 0.5, border)(logits, trimaps).item() == pytest.approx(bce, rel=1e-12)
+
+    both, each = 0.75 + border * (0.5 + 0.25), (0.75 + 1 + 0.25) + border * (0.5 + 1 + 0.25 + 1)
+    first = 1 - (2 * both + 1) / (each + 1)
+    both, each = 0.5 + 0.25, (0.5 + 0.25 + 0.25 + 0.25) + 2
+    second = 1 - (2 * both + 1) / (each + 1)
+    dice = (first + second) / 2
+    assert loss_function("dice", 0.5, border)(logits, trimaps).item() == pytest.approx(dice, rel=1e-12)
+    mixed = loss_function("bce_dice", 0.2, border)(logits, trimaps).item()
+    assert mixed == pytest.approx(0.8 * bce + 0.2 * dice, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_border_can_be_ignored_and_stressed(name: str) -> None:
     logits, trimaps = batch()

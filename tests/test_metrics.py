@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
@@ -70,6 +70,25 @@ def test_precision_recall_and_accuracy_equal_torchmetrics(predicted: np.ndarray,
     expected = outside.binary_recall(p, t, zero_division=undefined)
     assert recall(counts).item() == pytest.approx(expected.item(), abs=1e-6)
     assert accuracy(counts).item() == pytest.approx(outside.binary_accuracy(p, t).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        (dice, [2 / 6, 4 / 7, 1]),
+        (iou, [1 / 5, 2 / 5, 1]),
+        (precision, [1 / 4, 2 / 3, 1]),
+        (recall, [1 / 2, 2 / 4, 1]),
+        (accuracy, [4 / 8, 5 / 8, 1]),
+    ],
+)
+def test_counts_of_one_mask_and_of_a_table_of_them(score: Callable[[Tensor], Tensor], expected: list[float]) -> None:
+    """In double precision: a mean over thousands of photographs is shown to five decimals."""
+    counts = torch.tensor([[1, 3, 1, 3], [2, 1, 2, 3], [0, 0, 0, 8]])
+    assert score(counts[0]).item() == pytest.approx(expected[0], rel=1e-12)
+    assert score(counts).tolist() == pytest.approx(expected, rel=1e-12)
+    table = counts.unsqueeze(1).repeat(1, 2, 1)
+    assert score(table).tolist() == [pytest.approx([value] * 2, rel=1e-12) for value in expected]
 
 
 @given(st.lists(st.tuples(masks, masks), min_size=1, max_size=4))
@@ -145,6 +164,7 @@ levels = st.one_of(st.floats(0, 1, width=32), st.sampled_from(THRESHOLDS))
 
 
 @given(arrays.arrays(np.float32, (2, 2, 3, 4), elements=levels), arrays.arrays(bool, (2, 3, 4)))
+@settings(max_examples=20)
 def test_the_histogram_finds_what_comparing_at_each_threshold_finds(maps: np.ndarray, truth: np.ndarray) -> None:
     probabilities, real = torch.from_numpy(maps), torch.from_numpy(truth)
     curves = dice_by_threshold(probabilities, real)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from learning.muon import LENGTH, Muon, balanced
+from learning.muon import Muon, balanced
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32), st.sampled_from([1e-6, 1.0, 1e6]))
@@ -58,10 +60,80 @@ def test_a_kernel_first_decays_then_moves_as_far_in_every_direction(layout: torc
     trained(it, Muon(it.parameters(), 0.1, 0.5, 0.9))
     for name, old in zip(KERNELS, before, strict=True):
         moved = (it.get_parameter(name).detach() - 0.95 * old).flatten(1)
-        values = torch.linalg.svdvals(moved) / (0.1 * LENGTH * max(moved.shape) ** 0.5)
+        values = torch.linalg.svdvals(moved) / (0.1 * 0.2 * max(moved.shape) ** 0.5)
         kept = values[values > 0.01 * values.max()]  # a gradient may have fewer directions than the kernel
         assert kept.max() < 1.3
         assert kept[: len(kept) // 2].min() > 0.6
+
+
+SHAPES = [(16, 6, 3, 3), (8, 3, 1, 1), (8, 12, 2, 2), (64, 3, 3, 3), (8, 8, 1, 3), (24, 40, 3, 1), (8, 9)]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.95])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_kernel_moves_as_by_torchs_muon_to_the_bit(shape: tuple[int, ...], momentum: float) -> None:
+    """torch takes matrices only: here a row for each output, its columns in the order of channels_last."""
+    random = torch.Generator().manual_seed(3)
+    kernel = nn.Parameter(torch.randn(shape, generator=random))
+    matrix = nn.Parameter(as_matrix(kernel).clone())
+    ours = Muon([kernel], 0.1, 0.2, momentum)
+    theirs = torch.optim.Muon(
+        [matrix], 0.1, weight_decay=0.2, momentum=momentum, nesterov=True, adjust_lr_fn="match_rms_adamw"
+    )
+    for rate in (0.1, 0.1, 0.05, 0.02):
+        for group in (*ours.param_groups, *theirs.param_groups):
+            group["lr"] = rate
+        kernel.grad = torch.randn(shape, generator=random)
+        matrix.grad = as_matrix(kernel.grad).clone()
+        ours.step()
+        theirs.step()
+        assert torch.equal(as_matrix(kernel), matrix)
+
+
+def as_matrix(kernel: torch.Tensor) -> torch.Tensor:
+    order = [0, *range(2, kernel.ndim), 1]
+    return kernel.detach().permute(order).reshape(len(kernel), -1)
+
+
+def test_a_column_of_a_kernel_moves_by_its_own_gradient() -> None:
+    """All of the gradient lies at one place of the kernel: the others only decay."""
+    kernel = nn.Parameter(torch.ones(8, 4, 3, 3))
+    kernel.grad = torch.zeros_like(kernel)
+    kernel.grad[:, 2, 0, 1] = 1
+    Muon([kernel], 0.1, 0.5, 0.9).step()
+    moved = (kernel.detach() - 0.95).abs() > 1e-3
+    assert moved[:, 2, 0, 1].all()
+    assert moved.sum() == 8
+
+
+@pytest.mark.parametrize(("outputs", "balances"), [(7, False), (8, True)])
+def test_few_outputs_move_as_by_adamw(outputs: int, balances: bool) -> None:
+    kernel, expected = (nn.Parameter(torch.ones(outputs, 2, 3, 3)) for _ in range(2))
+    for parameter in (kernel, expected):
+        parameter.grad = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(4))
+    Muon([kernel], 0.1, 0.5, 0.9).step()
+    torch.optim.AdamW([expected], 0.1, weight_decay=0.5).step()
+    assert torch.equal(kernel, expected) != balances
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    kernel = nn.Parameter(torch.ones(8, 2, 3, 3))
+    kernel.grad = torch.zeros_like(kernel)
+    Muon([kernel], 0.1, 0.0, 0.9).step()
+    assert torch.equal(kernel, torch.ones_like(kernel))
+
+
+def test_a_saved_state_goes_on_to_the_bit() -> None:
+    one, other = network(), network()
+    optimizers = [Muon(it.parameters(), 0.1, 0.5, 0.9) for it in (one, other)]
+    for _ in range(2):
+        trained(one, optimizers[0])
+    other.load_state_dict(one.state_dict())
+    optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    for it, optimizer in zip((one, other), optimizers, strict=True):
+        optimizer.zero_grad()
+        trained(it, optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_momentum_carries_a_kernel_on() -> None:

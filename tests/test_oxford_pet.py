@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from oxford_pet import BACKGROUND, BORDER, PET, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from oxford_pet import (
+    BACKGROUND,
+    BORDER,
+    PET,
+    SIDES,
+    Entry,
+    SimpleOxfordPetDataset,
+    foreground,
+    read_list,
+    split_trainval,
+)
 from reliability import fault
 from utils import Refusal
 
@@ -47,12 +58,41 @@ def test_a_line_of_a_list(breed: str, number: int, species: int) -> None:
     [
         *("", "pug_1", "pug_1 1 2", "pug_1 1 2 3 4", "pug 1 2 3", "_1 1 2 3", "pug_x 1 2 3", "pug_² 1 2 3"),
         *("pug_1 1 3 1", "pug_1 1 two 1"),
-        *("../pug_1 1 2 3", "/pug_1 1 2 3", "a\\pug_1 1 2 3", "C:pug_1 1 2 3"),
+        *("../pug_1 1 2 3", "/pug_1 1 2 3", "a\\pug_1 1 2 3", "C:pug_1 1 2 3", 'a"pug_1 1 2 3', "pug\x1b_1 1 2 3"),
     ],
 )
 def test_a_line_that_is_none(line: str) -> None:
     with pytest.raises(ValueError):
         Entry.parse(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("pug_1 1 2", "3 fields in place of NAME CLASS SPECIES BREED"),
+        ("pug_1 1 2 3 4", "5 fields in place of NAME CLASS SPECIES BREED"),
+        ("pug1 1 2 3", "'pug1' is not of the form Breed_123"),
+        ("pug_1 1 3 1", "species '3' is not 1 or 2"),
+    ],
+)
+def test_the_reason_says_what_is_wrong_with_a_line(line: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        Entry.parse(line)
+
+
+@pytest.mark.parametrize("letter", ["x", "宠"])
+def test_a_name_may_be_as_long_as_a_file_system_allows(letter: str) -> None:
+    """240 bytes, and a letter may take three."""
+    breed = letter * (238 // len(letter.encode())) + "x" * (238 % len(letter.encode()))
+    assert Entry.parse(f"{breed}_1 1 2 3").breed == breed
+    with pytest.raises(ValueError, match="longer than the name of a file can be"):
+        Entry.parse(f"{breed}_12 1 2 3")
+
+
+@pytest.mark.parametrize("line", ["pug_1 1 2 3", " pug_1\t1  2 3 "])
+def test_the_third_field_is_the_species(line: str) -> None:
+    assert Entry.parse(line) == ("pug_1", "pug", "dog")
+    assert Entry.parse("pug_1 2 1 2").species == "cat"
 
 
 @fault("Input", "a line of a list that is none", "refused with the reason")
@@ -113,8 +153,67 @@ def test_it_works_in_a_data_loader(cache: Path) -> None:
     assert [batch["image"].shape[0] for batch in loader] == [2, 2, 1]
 
 
+@pytest.mark.parametrize("index", [-1, 5, 6])
+def test_there_is_no_sample_beyond_the_ends(cache: Path, index: int) -> None:
+    dataset = SimpleOxfordPetDataset(cache, "train")
+    assert dataset[0]["image"].shape == dataset[4]["image"].shape == (3, 8, 8)
+    with pytest.raises(IndexError):
+        dataset[index]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.zeros((5, 8, 9, 4), np.uint8),
+        np.zeros((5, 9, 8, 4), np.uint8),
+        np.zeros((5, 8, 8, 3), np.uint8),
+        np.zeros((5, 8, 8, 5), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 4, 4), np.uint8),
+        np.zeros((1, 5, 8, 8, 4), np.uint8),
+        np.zeros((5, 8, 8, 4, 1), np.uint8),
+        np.zeros((0, 8, 8, 4), np.uint8),
+        np.zeros((5, 8, 8, 4), np.int8),
+        np.zeros((5, 8, 8, 4), np.float32),
+    ],
+    ids=lambda array: f"{array.shape} {array.dtype}",
+)
+def test_tensors_of_another_kind_are_refused(tmp_path: Path, content: np.ndarray) -> None:
+    np.save(tmp_path / "train.npy", content)
+    with pytest.raises(Refusal, match=r"train\.npy: damaged: not \(N, side, side, 4\) in uint8"):
+        SimpleOxfordPetDataset(tmp_path, "train")
+
+
+def test_no_tensors_and_torn_ones_are_told_apart(cache: Path) -> None:
+    with pytest.raises(Refusal, match=r"valid\.npy: not found; preprocess makes it"):
+        SimpleOxfordPetDataset(cache, "valid")
+    content = (cache / "train.npy").read_bytes()
+    for torn in (b"", content[:100], content[:-1], b"\x93NUMPY garbage"):
+        (cache / "train.npy").write_bytes(torn)
+        with pytest.raises(Refusal, match=r"train\.npy: damaged; remove it"):
+            SimpleOxfordPetDataset(cache, "train")
+
+
+def test_a_cached_square_has_16_to_2048_pixels_a_side() -> None:
+    assert (min(SIDES), max(SIDES)) == (16, 2048)
+
+
 @fault("Hostile", "a pickle in place of tensors", "refused; nothing is executed")
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(Refusal):
         SimpleOxfordPetDataset(tmp_path, "train")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("executed"),))
+
+
+@fault("Hostile", "a pickle in place of tensors", "refused; nothing is executed")
+def test_code_in_place_of_tensors_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.npy").write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(Refusal, match=r"train\.npy: damaged"):
+        SimpleOxfordPetDataset(tmp_path, "train")
+    assert not (tmp_path / "executed").exists()

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +304,46 @@ def test_all_offenders_are_listed_at_once(dataset: Path, capsys: pytest.CaptureF
     lines = capsys.readouterr().err.splitlines()
     for name, reason in offenders.items():
         assert any(line.startswith(f"{name}: ") and reason in line for line in lines)
+
+
+@fault("Input", "many files that cannot be used", "all are listed, one line counts them")
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (6, "; and 1 more, listed above")])
+def test_the_one_line_names_five(dataset: Path, count: int, more: str) -> None:
+    for name in listed("test")[:count]:
+        without_mask(dataset, name)
+    said = refused()
+    assert said.count("mask is missing") == 5
+    assert f"mask is missing{more}. Repair the source" in said
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_room_is_asked_for_all_tensors(dataset: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Before anything is decoded: four bytes a pixel of 22 and 6 photographs, or of two of each split."""
+
+    def too_little(_: Path, size: int) -> None:
+        raise Refusal(f"{size} bytes are needed")
+
+    monkeypatch.setattr(preprocess, "require_room", too_little)
+    assert refused(limit=limit) == f"{(6 if limit else 28) * SIDE * SIDE * 4} bytes are needed"
+    assert dataset.exists()
+
+
+@pytest.mark.parametrize(("cores", "ahead"), [(1, 4), (2, 8), (None, 4)])
+def test_items_are_worked_on_a_few_ahead_and_come_in_order(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, ahead: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    results = preprocess.in_order(lambda number: number**2, items())
+    assert next(results) == (0, 0)
+    assert len(taken) == ahead + 1
+    assert list(results) == [(number, number**2) for number in range(1, 50)]
 
 
 @fault("Input", "a file that cannot be used, after a run that was well", "the tensors of that run stay")
