@@ -10,24 +10,19 @@ import runpy
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-sys.argv = sys.argv[1:]
-sys.path.insert(0, str(Path(sys.argv[0]).parent))
 
 from torch import Tensor
 
 from learning import parallel, resume
 from learning.engine import Trainer
 
-PAUSED = "the training waits in its third epoch"
 step, launch = Trainer.step, parallel.launch
 
 
 def step_or_pause(self: Trainer, loss: Tensor, number: int) -> None:
     step(self, loss, number)
     if len(self.history) == 2 and parallel.rank() == 0:
-        print(PAUSED, flush=True)
+        print("the training waits", flush=True)
         time.sleep(3600)
 
 
@@ -35,8 +30,8 @@ def launch_paused(count: int, command: Sequence[str]) -> None:
     launch(count, [__file__, *command])
 
 
-resume.CHEAP = math.inf  # a state is kept after every epoch, however long that takes
-Trainer.step, parallel.launch = step_or_pause, launch_paused  # type: ignore[method-assign]
-
 if __name__ == "__main__":
+    resume.CHEAP = math.inf  # a state is kept after every epoch, however long that takes
+    Trainer.step, parallel.launch = step_or_pause, launch_paused  # type: ignore[method-assign]
+    del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")

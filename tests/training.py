@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,8 +104,9 @@ def run(folder: Path, *before: str, model: str = "unet") -> subprocess.Completed
 
 def paused(folder: Path) -> subprocess.Popen[str]:
     """A training that has come to its third epoch and waits there; two epochs are kept."""
+    found = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen(
-        command(str(PAUSING)), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(str(PAUSING)), cwd=folder, env=found, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout and process.stderr
     assert any("the training waits" in line for line in process.stdout), process.stderr.read()

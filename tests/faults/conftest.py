@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import scripts
+from learning import resume
 from source import fetch
 
 
@@ -18,6 +21,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         scripts.write_project()
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_epoch_is_kept() -> Iterator[None]:
+    """However slow the disk is, so that a training changes as many files each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "CHEAP", math.inf)
+        yield
 
 
 @pytest.fixture
