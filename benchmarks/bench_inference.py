@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from commands.overlay import overlay
 from inference import Job, Results, segment
 from measure import Row, hardware, races
 from models import build, checked_config
-from commands.overlay import overlay
 from params import whole
 from place import NETWORKS, Place, values
 from report.looks import KNOWN

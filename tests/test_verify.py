@@ -74,4 +74,4 @@ def test_packages_are_compared_with_the_pins(tmp_path: Path) -> None:
 def test_outside_of_a_clone_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refusal, match="run it in a git clone"):
-        verify.main()
+        verify.main(verify.arguments([]))

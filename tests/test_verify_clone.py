@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,24 +19,27 @@ import verify
 from project import ROOT, commit, shell
 from utils import Refusal
 
-OUTPUTS = {"saved_models/unet.pth": "1", "saved_models/resnet34_unet.pth": "2", "metrics/test.json": "3"}
+WEIGHTS = {"saved_models/unet.pth": "1", "saved_models/resnet34_unet.pth": "2"}
+OUTPUTS = (*WEIGHTS, "metrics/test.json", "metrics/unet.json", "metrics/resnet34_unet.json")
 
 
 def write_results(folder: Path, dice: dict[str, float], cpu: str = "AVX2", **hashes: str) -> None:
     """dvc.lock and the metrics, as a run leaves them."""
-    outputs = OUTPUTS | hashes
-    stages = {
-        "train": {"outs": [{"path": path, "md5": outputs[path]} for path in list(outputs)[:2]]},
-        "evaluate": {"outs": [{"path": "metrics/test.json", "md5": outputs["metrics/test.json"]}]},
-        "no outputs": {"cmd": "true"},
-    }
-    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
     (folder / "metrics").mkdir(exist_ok=True)
     machine = {"cpu": cpu, "threads": 2}
     for name in ("unet", "resnet34_unet"):
-        found = {"environment": machine, "run": [machine]}
-        (folder / f"metrics/{name}.json").write_text(json.dumps(found))
+        (folder / f"metrics/{name}.json").write_text(json.dumps({"run": [machine]}))
     (folder / "metrics/test.json").write_text(json.dumps({name: {"dice": value} for name, value in dice.items()}))
+    written = {f"metrics/{file.name}": file.read_bytes() for file in (folder / "metrics").iterdir()}
+    outputs = WEIGHTS | {name: hashlib.md5(content).hexdigest() for name, content in written.items()} | hashes
+    stages: dict[str, dict[str, Any]] = {
+        "train": {"cmd": "train", "outs": [{"path": path, "md5": outputs[path]} for path in WEIGHTS]},
+        "evaluate": {"cmd": "score", "outs": [{"path": path, "md5": outputs[path]} for path in written]},
+        "no outputs": {"cmd": "true"},
+    }
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    commands = {name: {"cmd": stage["cmd"]} for name, stage in stages.items()}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": commands}))
 
 
 DICE = {"unet": 0.9, "resnet34_unet": 0.9, "ensemble": 0.9}
@@ -66,7 +70,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
         monkeypatch.setattr(verify, "repro", repro)
         with pytest.raises(SystemExit) as end:
-            verify.main()
+            verify.main(verify.arguments([]))
         return int(end.value.code or 0)
 
     return run
@@ -81,7 +85,7 @@ def test_the_same_bytes(repository: Path, verified: Verified, capfd: pytest.Capt
     assert [line.split() for line in out.splitlines() if line.startswith("same")] == [
         ["same", name] for name in sorted(OUTPUTS)
     ]
-    assert out.splitlines()[-1] == "reproduced: all 3 outputs are the same to the byte"
+    assert out.splitlines()[-1] == "reproduced: all 5 outputs are the same to the byte"
     assert "DIFFERS" not in out and "not committed" not in out and err == ""
     assert shell(repository, "git", "status", "--porcelain") == ""
 
@@ -141,7 +145,7 @@ def test_every_stage_runs_with_this_interpreters_programs(tmp_path: Path, monkey
     assert options["cwd"] == tmp_path
     assert options["env"]["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
     assert options["env"]["PATH"].endswith(os.environ["PATH"]) and options["env"]["SEEN"] == "yes"
-    with pytest.raises(Refusal, match=r"dvc repro failed in a clone of HEAD \(exit code 3\)"):
+    with pytest.raises(Refusal, match=r"dvc repro failed in the clone \(exit code 3\)"):
         verify.repro(tmp_path)
     assert not any(options.get("check") for _, options in calls)
 
@@ -149,7 +153,7 @@ def test_every_stage_runs_with_this_interpreters_programs(tmp_path: Path, monkey
 @pytest.mark.usefixtures("repository")
 def test_git_says_why_it_failed() -> None:
     assert verify.shell("git", "rev-parse", "--show-prefix") == "\n"
-    with pytest.raises(Refusal, match=r"^git show: fatal: path 'none' does not exist.*; verify compares with a commit"):
+    with pytest.raises(Refusal, match=r"^git: fatal: path 'none' does not exist.*; verify compares with a commit"):
         verify.shell("git", "show", "HEAD:none")
-    with pytest.raises(Refusal, match=r"^none at: .*No such file or directory: 'none'; verify compares with a commit"):
+    with pytest.raises(Refusal, match=r"^git: .*No such file or directory: 'none'; verify compares with a commit"):
         verify.shell("none", "at", "all")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,96 +21,105 @@ Lock = dict[str, Any]  # of dvc.lock: what each stage ran, read and wrote
 
 def read_lock(clone: Path) -> Lock:
     """The stages of dvc.lock, of a shape that the rest of this file can rely on."""
-    stages = params.read(file_in(clone, "dvc.lock")).get("stages")
-    if not isinstance(stages, dict) or not stages:
+    stages = read(clone, "dvc.lock").get("stages")
+    if not isinstance(stages, dict) or not stages or not all(isinstance(stage, dict) for stage in stages.values()):
         raise Refusal("dvc.lock: names no stage; `dvc repro` writes it")
-    for name, stage in stages.items():
-        entries = [entry for key in ("deps", "outs") for entry in (stage or {}).get(key) or []]
-        if not all(isinstance(e, dict) and isinstance(e.get("path"), str) and isinstance(e.get("md5"), str) for e in entries):
-            raise Refusal(f"dvc.lock: stage {name}: an input or output without path and md5; `dvc repro` writes it anew")
+    for stage in stages.values():
+        for entry in [*(stage.get("deps") or []), *(stage.get("outs") or [])]:
+            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "md5")):
+                raise Refusal("dvc.lock: an input or output has no path or no md5; `dvc repro` writes it anew")
     return stages
 
 
-def edited_results(clone: Path, lock: Lock) -> list[str]:
-    """Files in git that a stage wrote, and that are no longer what it wrote."""
-    found = []
-    for entry in entries(lock, "outs"):
-        if kept_by_git(clone, entry["path"]) and hash_of(clone, entry["path"]) != entry["md5"]:
-            found.append(entry["path"])
-    return found
+def refuse_edited(clone: Path, lock: Lock) -> None:
+    """A metrics file or a table in git is what a stage wrote, or somebody has edited it."""
+    written = outputs(lock)
+    shown = [file for folder in ("metrics", "plots") for file in sorted((clone / folder).rglob("*"))]
+    names = {file.relative_to(clone).as_posix() for file in shown if file.suffix in (".json", ".csv")}
+    for name in sorted(names | {path for path in written if path.startswith("metrics/") or is_table(path)}):
+        if name not in written:
+            raise Refusal(f"{printable(name)}: no stage in dvc.lock has written it, so nothing vouches for it")
+        found = hash_of(clone, name)
+        if found != written[name]:
+            reason = "dvc.lock has another hash: it was edited by hand" if found else "it is missing"
+            raise Refusal(f"{printable(name)}: {reason}, or `dvc repro` did not end; its numbers prove nothing")
 
 
-def not_run_again(clone: Path, lock: Lock) -> list[str]:
-    """Code, parameters and stages that changed after the run that dvc.lock describes."""
+def is_table(path: str) -> bool:
+    return path.startswith("plots/") and path.endswith(".csv")
+
+
+def refuse_stale(clone: Path, lock: Lock) -> None:
+    """Code, parameters or stages that changed after the run that dvc.lock describes: nothing is claimed about them."""
+    if changed := [*changed_stages(clone, lock), *changed_code(clone, lock), *changed_params(clone, lock)]:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise Refusal(
+            f"nothing is to be verified: {printable(', '.join(changed[:3]))}{more} changed after the last run; "
+            "run `dvc repro` and commit what it writes",
+            2,
+        )
+
+
+def changed_stages(clone: Path, lock: Lock) -> list[str]:
+    stages = read(clone, "dvc.yaml").get("stages")
+    commands = {name: stage.get("cmd") for name, stage in stages.items()} if isinstance(stages, dict) else {}
+    names = dict.fromkeys([*commands, *lock])
+    return [f"dvc.yaml: {name}" for name in names if commands.get(name) != lock.get(name, {}).get("cmd")]
+
+
+def changed_code(clone: Path, lock: Lock) -> list[str]:
+    """Inputs that no stage makes; the others follow from their own stage."""
+    made = [PurePosixPath(path) for path in outputs(lock)]
     found = []
-    stages = params.read(file_in(clone, "dvc.yaml")).get("stages")
-    stages = stages if isinstance(stages, dict) else {}
-    if set(stages) != set(lock):
-        found.append(f"dvc.yaml: stages {', '.join(sorted(set(stages) ^ set(lock)))}")
-    for name, stage in lock.items():
-        if isinstance(stages.get(name), dict) and stages[name].get("cmd") != stage.get("cmd"):
-            found.append(f"dvc.yaml: the command of {name}")
-    made = {entry["path"]: entry["md5"] for entry in entries(lock, "outs")}
-    for entry in entries(lock, "deps"):
-        path = entry["path"]
-        if path in made:
-            changed = made[path] != entry["md5"]
-        elif any(PurePosixPath(path) in PurePosixPath(out).parents for out in made):
-            changed = False  # a folder of outputs, each of which has its own hash
-        elif any(PurePosixPath(out) in PurePosixPath(path).parents for out in made):
-            changed = False  # a part of an output
-        else:
-            changed = hash_of(clone, path) != entry["md5"]
-        if changed:
+    for path, md5 in {(entry["path"], entry["md5"]) for stage in lock.values() for entry in stage.get("deps") or []}:
+        place = PurePosixPath(path)
+        of_a_stage = any(place == out or out in place.parents or place in out.parents for out in made)
+        if not of_a_stage and hash_of(clone, path) != md5:
             found.append(path)
-    values = dict(params.flat(params.read(file_in(clone, "params.yaml"))))
-    for key, value in locked_params(lock):
-        if value_at(values, key) != value:
-            found.append(f"params.yaml: {key} ({value!r} when it ran, now {value_at(values, key)!r})")
-    return list(dict.fromkeys(found))
+    return sorted(found)
 
 
-def entries(lock: Lock, kind: str) -> Iterator[Mapping[str, Any]]:
+def changed_params(clone: Path, lock: Lock) -> list[str]:
+    values = read(clone, "params.yaml")
+    found: dict[str, None] = {}
     for stage in lock.values():
-        yield from (stage or {}).get(kind) or []
+        for key, then in ((stage.get("params") or {}).get("params.yaml") or {}).items():
+            now: Any = values
+            for part in str(key).split("."):
+                now = now.get(part) if isinstance(now, Mapping) else None
+            if plain(now) != plain(then):
+                found[f"params.yaml: {key}"] = None
+    return list(found)
 
 
-def locked_params(lock: Lock) -> Iterator[tuple[str, Any]]:
-    for stage in lock.values():
-        for key, value in ((stage or {}).get("params") or {}).get("params.yaml", {}).items():
-            if isinstance(value, dict) and value:
-                yield from ((f"{key}.{below}", each) for below, each in params.flat(value))
-            else:
-                yield key, value
-
-
-def value_at(values: Mapping[str, Any], key: str) -> Any:
-    """A value of params.yaml; an empty section has none. PyYAML reads `1e-3` as text, DVC writes it as a number."""
-    value = values.get(key, {})
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+def plain(value: Any) -> Any:
+    """To compare: PyYAML reads `1e-5` as text, and DVC may write another form of the same number."""
+    if isinstance(value, Mapping):
+        return {key: plain(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [plain(below) for below in value]
+    with suppress(TypeError, ValueError):
+        return value if isinstance(value, bool) else float(value)
     return value
 
 
-def kept_by_git(clone: Path, path: str) -> bool:
-    return (clone / path).exists() or PurePosixPath(path).parts[0] == "metrics" or path.endswith(".csv") and path.startswith("plots/")
+def outputs(lock: Lock) -> dict[str, str]:
+    """Every output of every stage, and the hash of its bytes."""
+    return {entry["path"]: entry["md5"] for stage in lock.values() for entry in stage.get("outs") or []}
 
 
 def hash_of(clone: Path, path: str) -> str:
-    """As DVC computes it; of what is missing ''."""
+    """As DVC computes it; '' of what is missing."""
     place = file_in(clone, path)
-    if place.is_dir():
-        files = [file for file in place.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-        rows = [
-            {"md5": md5(file_in(clone, file.relative_to(clone).as_posix())), "relpath": file.relative_to(place).as_posix()}
-            for file in files
-        ]
-        rows.sort(key=lambda row: row["relpath"])
-        return hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
-    return md5(place) if place.is_file() else ""
+    if not place.is_dir():
+        return md5(place) if place.is_file() else ""
+    files = {file.relative_to(place).as_posix(): file for file in place.rglob("*") if file.is_file()}
+    rows = [
+        {"md5": md5(file_in(clone, f"{path}/{name}")), "relpath": name}
+        for name in sorted(files)
+        if "__pycache__" not in files[name].parts
+    ]
+    return hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def md5(file: Path) -> str:
@@ -117,9 +127,19 @@ def md5(file: Path) -> str:
         return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def read(clone: Path, name: str) -> dict[str, Any]:
+    file = file_in(clone, name)
+    if not file.is_file():
+        raise Refusal(f"{name}: not found, so there is nothing to verify")
+    try:
+        return params.read(file)
+    except Refusal as refusal:
+        raise Refusal(str(refusal).replace(str(file), name)) from None
+
+
 def file_in(clone: Path, path: str) -> Path:
     """A path of the clone that leads nowhere else: somebody else's repository may hold any name and any link."""
     place = clone / path
-    if not place.resolve().is_relative_to(clone.resolve()) or place.is_symlink():
-        raise Refusal(f"{printable(path)}: leads out of the repository, or is a link; it is not looked at")
+    if place.is_symlink() or not place.resolve().is_relative_to(clone.resolve()):
+        raise Refusal(f"{printable(path)}: is a link, or leads out of the repository; it is not looked at")
     return place
