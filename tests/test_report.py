@@ -24,6 +24,7 @@ from reliability import fault
 from report import document
 from report.looks import KNOWN as LOOKS
 from results import make_results, write_arrays
+from scoring.scores import POINTS
 from utils import Refusal
 
 SRC = Path(plot.__file__).parent
@@ -148,6 +149,11 @@ def test_the_page_shows_scores_intervals_and_baselines(made: Path, page: Page) -
         assert f"{scores[name]['dice']:.4f}" in page.text
         assert f"{scores[name]['dice_low']:.3f}–{scores[name]['dice_high']:.3f}" in page.text
     assert f"{scores['unet']['dice']:.3f}" in page.text and "80 points" in page.text
+
+
+def test_the_page_explains_the_points_as_they_are_given(page: Page) -> None:
+    for least, earned in POINTS:
+        assert re.search(rf"from {least:.2f} on (earns )?{earned}\b", page.text)
 
 
 def test_the_page_shows_parameters_environment_and_counts(page: Page) -> None:

@@ -30,7 +30,8 @@ SETTINGS = {"threshold": "Threshold", "tta": "TTA", "points": "Points"}
 NOTE = (
     "Dice and IoU are means over photographs; pooled, all pixels count alike. The interval shows how far chance in the "
     "choice of test photographs could move the mean. All pet calls every pixel pet; mean mask calls pet what is mostly "
-    "pet in the training photographs: neither has looked at the picture. TTA is test-time augmentation."
+    "pet in the training photographs: neither has looked at the picture. TTA is test-time augmentation. Points are the "
+    "course's: a mean Dice from 0.90 on earns 100, from 0.85 on 80, from 0.80 on 60."
 )
 
 CSS = f"""
