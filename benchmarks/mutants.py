@@ -41,7 +41,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 EACH = 12  # changes of a module, if there are so many
 BAR = 0.9  # share to be caught
-PATIENCE = 60.0  # seconds, and ten times what the tests of the unchanged module take
+PATIENCE = 20.0  # seconds, and ten times what the tests of the unchanged module take
 MEMORY = 8 << 30  # bytes that a change may make the tests take beyond what the imports have
 
 TESTS = {  # module -> the files that test it, the quickest first

@@ -28,6 +28,7 @@ NAME = "x.tar.gz"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetching, "STALL", 3.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -348,6 +349,7 @@ class Answer:
 def test_a_rate_is_measured_over_each_half_minute(
     monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[float, int]], arrived: int | None
 ) -> None:
+    monkeypatch.setattr(fetching, "STALL", 30.0)
     answer: Any = Answer(pieces, monkeypatch)
     if arrived is None:
         with pytest.raises(fetching._Broken, match="fewer than 500 bytes a second came"):
