@@ -105,6 +105,11 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
     ],
     "oxford_pet": [
         (
+            "self.pixels: ",
+            "np.load(file, mmap_mode=\"c\", allow_pickle=False) -> np.load(file, mmap_mode='c')",
+            "NumPy's default",
+        ),
+        (
             "if not (underscore",
             "underscore and breed and number.isdecimal() and name.isprintable()"
             " -> (breed and number.isdecimal() and name.isprintable())",
