@@ -123,6 +123,14 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "it only takes the room of the header, which is written again at the end",
         ),
     ],
+    "verify": [
+        (
+            'if shell("git", "status"',
+            'shell("git", "status", "--porcelain", "--untracked-files=no")'
+            " -> shell('git', 'status', '--untracked-files=no', '--porcelain')",
+            "git takes its options in any order",
+        ),
+    ],
     "scoring/splits": [("return self.pixels", "1 -> 2", "all photographs have the same side")],
     "learning/schedule": [
         ("case ", "progress < RISE -> (progress <= RISE)", "at the top both halves have the same rate"),
