@@ -28,6 +28,7 @@ NAME = "x.tar.gz"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BACKOFF", 0.001)
+    monkeypatch.setattr(fetching, "STALL", 3.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -124,10 +125,11 @@ def test_a_server_without_ranges_is_asked_for_all_of_it_again(tmp_path: Path) ->
 
 
 @fault("Input", "a server that cannot go on in the middle, or does so elsewhere", "asked for the whole file again")
-def test_a_server_that_sends_another_range_than_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [f"bytes 500-{len(CONTENT) - 1}/{len(CONTENT)}", f"bytes */{len(CONTENT)}", "", None])
+def test_a_server_that_sends_another_range_than_asked_or_does_not_say(tmp_path: Path, told: str | None) -> None:
     def behave(request: Request) -> None:
-        wrong = f"bytes 500-{len(CONTENT) - 1}/{len(CONTENT)}"
-        request.answer(206, CONTENT[500:], Content_Range=wrong) if request.start else request.give()
+        headers = {} if told is None else {"Content-Range": told}
+        request.answer(206, CONTENT[500:], **headers) if request.start else request.give()
 
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1000])
     with serving({NAME: CONTENT}, behave) as server:
@@ -348,6 +350,7 @@ class Answer:
 def test_a_rate_is_measured_over_each_half_minute(
     monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[float, int]], arrived: int | None
 ) -> None:
+    monkeypatch.setattr(fetching, "STALL", 30.0)
     answer: Any = Answer(pieces, monkeypatch)
     if arrived is None:
         with pytest.raises(fetching._Broken, match="fewer than 500 bytes a second came"):
