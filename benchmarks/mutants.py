@@ -59,6 +59,7 @@ TESTS = {  # module -> the files that test it, the quickest first
     "shared/checkpoint": ["test_checkpoint"],
     "learning/resume": ["test_resume"],
     "verify": ["test_verify", "test_verify_clone"],
+    "commands/lock": ["test_lock"],
 }
 
 NAN = "0 / 0 is not a number, but then another value is taken"

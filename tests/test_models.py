@@ -159,6 +159,7 @@ def test_reflected_convolution_is_torchs() -> None:
     torch.testing.assert_close(ours(x), theirs(x))
 
 
+@pytest.mark.slow
 def test_the_table_in_the_docs_is_that_of_these_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     docs = Path(__file__).parents[1] / "docs"
     monkeypatch.syspath_prepend(str(docs))

@@ -419,6 +419,7 @@ def test_without_a_dataset() -> None:
     assert "download" in refused()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SLICE.is_dir(), reason="the slice of the real dataset is not on this machine")
 def test_the_slice_of_the_real_dataset() -> None:
     write_data_params(Path(), source=str(SLICE), image_size=SIDE)
