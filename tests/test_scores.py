@@ -12,6 +12,7 @@ from scoring.scores import (
     Scores,
     averages,
     batches,
+    best_threshold,
     groups,
     score,
     threshold_curves,
@@ -127,6 +128,7 @@ def test_a_threshold_curve_is_the_mean_dice_counted_by_hand() -> None:
         expected = whole if threshold <= 0.3 else right if threshold <= 0.6 else 10 / 40
         assert mixed == pytest.approx(expected), threshold
         assert full == pytest.approx(whole)
+    assert best_threshold(curves[1]) == 0.5, "of equals the one nearest to 0.5, though sums round differently"
 
 
 def test_thresholds_go_from_5_to_95_percent() -> None:

@@ -19,6 +19,7 @@ from shared.metrics import confusion, dice, iou, is_pet
 BATCH = 16  # photographs at once, fewer of those larger than USUAL, so that memory does not grow with their size
 USUAL = 256
 THRESHOLDS = [percent / 100 for percent in range(5, 96)]
+EQUAL = 1e-9  # a difference of two mean Dice that is no more than this comes from rounding
 BOUNDARY_PIXELS = 2  # how far apart two contours may lie and still agree
 RESAMPLES = 10_000  # of the bootstrap
 BOOTSTRAP_SEED = 2012  # its own: an interval must not move with the training seed
@@ -165,8 +166,8 @@ def dice_by_threshold(maps: Tensor, truth: Tensor) -> Tensor:
 
 def best_threshold(curve: Tensor) -> float:
     """Where the curve is highest; of equals the one nearest to 0.5."""
-    best = curve.max()
-    return min((t for t, value in zip(THRESHOLDS, curve, strict=True) if value == best), key=lambda t: abs(t - 0.5))
+    least = curve.max() - EQUAL
+    return min((t for t, value in zip(THRESHOLDS, curve, strict=True) if value >= least), key=lambda t: abs(t - 0.5))
 
 
 # --- a split's scores -------------------------------------------------------------------------------------------------
