@@ -7,10 +7,8 @@ import csv
 import io
 import json
 import math
-import os
 import signal
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -432,91 +430,6 @@ def test_a_validation_loss_that_is_not_finite_fails(tmp_path: Path, monkeypatch:
     assert training.outputs(folder) == {}
 
 
-@fault("Corruption", "the state of an interrupted training", "said, set aside, and trained from the beginning")
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
-    keeper = kept(tmp_path, {"a": "1"})
-    content = bytearray(keeper.path.read_bytes())
-    content[len(content) // 2] ^= 1
-    keeper.path.write_bytes({"cut": keeper.path.read_bytes()[:-9], "flipped": bytes(content), "empty": b""}[damage])
-    state, news = resume.Keeper(tmp_path, "unet", {"a": "1"}).load()
-    assert state is None
-    assert "damaged and was set aside" in news
-    assert not keeper.path.exists()
-    assert len(list(tmp_path.glob("unet-*.damaged"))) == 1
-
-
-def kept(folder: Path, made_from: resume.Fingerprint, name: str = "unet") -> resume.Keeper:
-    """With the state of two epochs."""
-    keeper = resume.Keeper(folder, name, made_from)
-    keeper.keep(2, lambda: {"history": [1, 2]}, last=False)
-    return keeper
-
-
-def test_state_is_found_again(tmp_path: Path) -> None:
-    again = resume.Keeper(tmp_path, "unet", {"a": "1"})
-    assert again.load() == (None, "")
-    kept(tmp_path, {"a": "1"})
-    state, news = again.load()
-    assert state
-    assert state["history"] == [1, 2]
-    assert again.epochs == 2
-    assert news == "going on after epoch 2 of an interrupted run"
-
-
-@pytest.mark.parametrize("moment", ["listed", "read"])
-@pytest.mark.parametrize("whose", ["1", "2"])
-def test_a_state_that_goes_while_it_is_looked_for_counts_as_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str, moment: str
-) -> None:
-    """As when a training beside this one ends."""
-    path = kept(tmp_path, {"a": whose}).path
-    if moment == "listed":
-        path.unlink()
-        path.symlink_to(tmp_path / "gone")
-    else:
-        whole = resume.read
-        monkeypatch.setattr(resume, "read", lambda file: (file.unlink(missing_ok=True), whole(file))[1])
-    keeper = resume.Keeper(tmp_path, "unet", {"a": "1"})
-    assert keeper.load() == (None, "")
-    assert keeper.others() == []
-
-
-def test_the_last_three_states_of_a_network_are_kept(tmp_path: Path) -> None:
-    other = kept(tmp_path, {"a": "0"}, "resnet34_unet")
-    for number in range(5):
-        os.utime(kept(tmp_path, {"a": str(number)}).path, (number, number))
-    kept(tmp_path, {"a": "2"})
-    found = {resume.Keeper(tmp_path, "unet", {"a": str(number)}).load()[0] is not None for number in (2, 3, 4)}
-    assert found == {True}
-    assert len(list(tmp_path.glob("unet-*.state"))) == 3
-    assert other.path.exists()
-
-
-@pytest.mark.parametrize(("epoch", "write", "written"), [(1, 0.1, 100), (1, 1, 7), (30, 1, 100), (0.01, 0.5, 2)])
-def test_writing_states_takes_a_small_part_of_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: float, write: float, written: int
-) -> None:
-    """Each of a hundred epochs where that is cheap; the last one always."""
-    now = [1000.0]
-    epochs: list[int] = []
-
-    def save(*_: object) -> None:
-        now[0] += write
-        epochs.append(number)
-
-    monkeypatch.setattr(resume, "save", save)
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    keeper = resume.Keeper(tmp_path, "unet", {})
-    for number in range(1, 101):
-        now[0] += epoch
-        keeper.keep(number, dict, last=number == 100)
-        assert keeper.epochs == epochs[-1]
-    assert epochs[0] == 1
-    assert epochs[-1] == 100
-    assert len(epochs) == written
-
-
 def test_early_stopping(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"train": {"epochs": 50, "patience": 2, "lr": 1e-9, "lr_min": 0}}
     folder = training.workplace(tmp_path / "x", **changes)
@@ -704,84 +617,6 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(Refusal, match=r"train\.processes = 3, but there are only 2 GPUs here; auto takes all of them"):
         parallel.launch(3, ["-c", ""])
-
-
-# Weights files
-
-
-def weights() -> checkpoint.Weights:
-    state = training.network().state_dict()
-    return checkpoint.Weights("unet", {"width": 4}, 1, "rgb", [0.5] * 3, [0.2] * 3, 32, {"device": "CPU"}, state)
-
-
-def test_weights_survive_and_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "a.pth", weights())
-    checkpoint.save(tmp_path / "another name.pth", weights())
-    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "another name.pth").read_bytes()
-    loaded = checkpoint.load(tmp_path / "a.pth")
-    x = torch.rand(1, 3, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(loaded.build()(x), training.network().eval()(x))
-
-
-@fault("Corruption", "a byte of a weights file", "named, exit 1, or the byte is of no consequence")
-def test_a_flipped_byte_never_changes_a_prediction_unnoticed(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "a.pth", weights())
-    content = (tmp_path / "a.pth").read_bytes()
-    original = checkpoint.load(tmp_path / "a.pth")
-    noticed = 0
-    for place in np.random.default_rng(0).integers(0, len(content), 60).tolist():
-        (tmp_path / "b.pth").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        try:
-            loaded = checkpoint.load(tmp_path / "b.pth")
-        except Refusal as refusal:
-            assert "b.pth" in str(refusal)
-            noticed += 1
-        else:  # a byte that nothing reads, such as padding
-            assert checkpoint.checksum(loaded) == checkpoint.checksum(original)
-    assert noticed > 40
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("executed"),))
-
-
-@fault("Hostile", "a weights file that holds code", "refused, nothing is executed")
-def test_hostile_weights_execute_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save({"format": checkpoint.FORMAT, "state": Malicious()}, tmp_path / "w.pth")
-    with pytest.raises(Refusal, match="nothing was executed"):
-        checkpoint.load(tmp_path / "w.pth")
-    assert not (tmp_path / "executed").exists()
-
-
-@fault("Input", "weights of another project or version", "one line that says which")
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ({"format": "pet segmentation weights, version 0"}, "another version"),
-        ({"state": {}}, "not weights of this project"),
-        ([1, 2], "not weights of this project"),
-        ({"format": checkpoint.FORMAT}, "damaged"),
-    ],
-)
-def test_other_files_are_refused(tmp_path: Path, content: Any, reason: str) -> None:
-    torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(Refusal, match=reason):
-        checkpoint.load(tmp_path / "w.pth")
-
-
-@fault("Input", "no weights where they should be", "one line that names the file")
-def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.pth").write_text("hello")
-    for path, reason in [
-        (tmp_path / "none.pth", "no such"),
-        (tmp_path, "folder"),
-        (tmp_path / "text.pth", "text.pth: not"),
-    ]:
-        with pytest.raises(Refusal, match=reason):
-            checkpoint.load(path)
 
 
 def test_training_opens_no_test_file(tmp_path: Path) -> None:
