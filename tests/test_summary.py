@@ -31,7 +31,7 @@ def test_scores_of_before_a_training_are_said_to_be_old(tmp_path: Path, monkeypa
     Path("saved_models").mkdir()
     Path("saved_models/unet.pth").write_bytes(b"first")
     assert said not in script("summary").out, "without dvc.lock nothing is known"
-    scored = {"path": "saved_models", "md5": hash_of(tmp_path, "saved_models")}
+    scored = {"path": "saved_models/unet.pth", "md5": hash_of(tmp_path, "saved_models/unet.pth")}
     Path("dvc.lock").write_text(json.dumps({"stages": {"evaluate": {"deps": [scored]}}}))
     assert said not in script("summary").out
     Path("saved_models/unet.pth").write_bytes(b"second")
