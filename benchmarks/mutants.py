@@ -124,18 +124,15 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "it only takes the room of the header, which is written again at the end",
         ),
     ],
-    "verify": [
-        (
-            'if shell("git", "status"',
-            'shell("git", "status", "--porcelain", "--untracked-files=no")'
-            " -> shell('git', 'status', '--untracked-files=no', '--porcelain')",
-            "git takes its options in any order",
-        ),
+    "commands/lock": [
+        ("return hashlib", "False -> True", "it matters only where OpenSSL forbids MD5 for security"),
+        ("return hashlib", "hashlib.md5(usedforsecurity=False) -> hashlib.md5()", "likewise"),
     ],
     "scoring/splits": [("return self.pixels", "1 -> 2", "all photographs have the same side")],
     "learning/schedule": [
         ("case ", "progress < RISE -> (progress <= RISE)", "at the top both halves have the same rate"),
         ("best, waited, count", "0 -> 1", "the first epoch is always the best so far, and sets it to 0"),
+        ("assert_never", "assert_never(settings.schedule) -> pass", "mypy holds it: no value can come here"),
     ],
     "learning/resume": [
         ("digest = ", "8 -> 9", NAME),
@@ -201,7 +198,8 @@ WORDS |= {"nearest": "bilinear"}
 DROPPED = {"abs", "clamp", "contiguous", "double", "exp", "expanduser", "flip", "lower", "lstrip", "resolve", "round"}
 DROPPED |= {"rstrip", "sqrt", "square", "strip", "to"}  # methods that give back something of the same kind
 EITHER_WAY = {"min", "max", "isinstance", "maximum", "minimum"}  # functions whose first two arguments may be swapped
-UNSEEN = {"strict", "encoding", "newline"}  # arguments that matter on other machines, or only after another mistake
+# Arguments that matter on other machines, only after another mistake, or to a reader alone.
+UNSEEN = {"strict", "encoding", "newline", "metavar"}
 FIELDS = {"annotation", "returns", "decorator_list", "bases", "type_comment"}  # parts of the tree that compute nothing
 
 

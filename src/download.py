@@ -44,6 +44,7 @@ PUBLISHED_MD5 = {
 }
 ARCHIVES = tuple(PUBLISHED_MD5)
 SUMS = "md5sums.txt"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two is written to
 
 
@@ -182,11 +183,21 @@ def select(source: Path, target: Path, breeds: Sequence[str]) -> None:
         kept = [line for line in lines if not breeds or not (entry := entry_of(line)) or entry.breed in breeds]
         write_bytes(target / "annotations" / name, "".join(f"{line}\n" for line in kept).encode())
         listed |= {entry.name: entry for line in kept if name != "list.txt" and (entry := entry_of(line))}
-    for pattern in ("images/{}.jpg", "annotations/trimaps/{}.png"):
-        (target / pattern).parent.mkdir(parents=True, exist_ok=True)
+    for folder, suffix in (("images", ".jpg"), ("annotations/trimaps", ".png")):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        there = pictures_in(source / folder, suffix)
         for name in listed:
-            if (source / pattern.format(name)).is_file():
-                share(source / pattern.format(name), target / pattern.format(name))
+            if name in there:
+                share(there[name], target / folder / f"{name}{suffix}")
+
+
+def pictures_in(folder: Path, suffix: str) -> dict[str, Path]:
+    """By the name without suffix. What a file is follows from its content, so `pug_1.JPG` and `pug_1.png` will do."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.glob("[!.]*"), key=lambda file: (file.suffix == suffix, file.name)):
+        if file.suffix.lower() in SUFFIXES and file.is_file():
+            found[file.stem] = file  # of several, the one with the usual suffix
+    return found
 
 
 def lines_of(file: Path) -> list[str]:

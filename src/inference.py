@@ -30,6 +30,7 @@ from scoring.options import add_prediction_options, at_least_1
 from utils import Refusal, described, printable, replacing, run
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
+UNREAD = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")  # photographs all the same
 KINDS = ("mask", "overlay", "cutout", "compare")
 LONGEST = 200  # bytes of a NAME; file systems allow 255 with what is appended
 
@@ -178,8 +179,11 @@ def in_folder(folder: Path, out: Path, wrong: list[str]) -> Iterator[Path]:
     for where, folders, files in os.walk(folder, onerror=unreadable):
         kept = [name for name in folders if os.path.realpath(Path(where, name)) != os.path.realpath(out)]
         folders[:] = [name for name in kept if not name.startswith(".")]
-        paths = [Path(where, name) for name in files if not name.startswith(".")]
-        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+        for path in (Path(where, name) for name in sorted(files) if not name.startswith(".")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                yield path
+            elif path.suffix.lower() in ("", *UNREAD):
+                print(printable(f"{path}: left aside; name the file itself to try it, or convert it to JPEG"))
 
 
 def named(found: Sequence[Path]) -> list[Job]:

@@ -16,12 +16,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 import params
 from download import ARCHIVES, DOWNLOADS, MIRRORS
@@ -59,9 +60,11 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
     back, gone = leftovers(args.name)
     overlay = params.overlaid(back, recipe["params"])
     laid = params.overlaid(without(params.read(params.FILE), gone), overlay)
-    check(laid, f"{path(args.name)} over {params.FILE}")
+    refuse_bad(laid, f"{path(args.name)} over {params.FILE}")
     for change in args.set_param:
         further += ["-S", change]
+        for changed in varied(laid, change):
+            refuse_bad(changed, f"-S {change}")
     if args.apply and further:
         raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
     if back or gone:
@@ -80,6 +83,24 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
     print(printable(f"experiment {name}: dvc exp run {' '.join(command[3:])}"), flush=True)
     apply({}, gone)  # DVC takes keys away too, but where none is left it writes what is no YAML
     sys.exit(subprocess.run(command, check=False).returncode)
+
+
+def refuse_bad(values: Mapping[str, Any], origin: str) -> None:
+    import models  # with torch, which takes seconds
+
+    for name, network in check(values, origin).networks.items():
+        models.checked_config(name, network.config, origin)
+
+
+def varied(values: Mapping[str, Any], change: str) -> Iterator[dict[str, Any]]:
+    """The values with `KEY=VALUE`, or with each of a sweep's, as far as they are plain YAML; DVC checks the others."""
+    key, given, several = change.lstrip("+").partition("=")
+    if given and key[:1] != "~" and "(" not in several:
+        for value in [several] if several[:1] in ("[", "{", "'", '"') else several.split(","):
+            try:
+                yield params.overlaid(values, nested(key, YAML(typ="safe").load(value)))
+            except YAMLError:
+                return
 
 
 def names() -> list[str]:

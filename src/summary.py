@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from commands.lock import hash_of, read_lock
 from utils import Refusal, described, printable, run
 
 METRICS, REPORT = Path("metrics/test.json"), Path("plots/report.html")
@@ -25,7 +26,21 @@ def main() -> None:
         raise Refusal(f"{METRICS}: no scores to show ({type(error).__name__}); run `dvc repro`") from None
     for line in lines:
         print(printable(line))
+    if trained_since():
+        print("A network was trained after these scores were made: run `dvc repro`")
     print(f"Pictures: {REPORT} (open it in a browser) and {REPORT.parent}/images/")
+
+
+def trained_since() -> bool:
+    """Are the weights other ones than those that were scored?"""
+    if not Path("dvc.lock").is_file():
+        return False
+    inputs = read_lock(Path()).get("evaluate", {}).get("deps", [])
+    return any(
+        hash_of(Path(), entry["path"]) not in ("", entry["md5"])
+        for entry in inputs
+        if entry["path"].startswith("saved_models/")
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,11 +98,19 @@ def job_of(name: str, values: Mapping[str, Any]) -> Job:
     if name not in names:
         raise Refusal(f"{FILE}: no network has the section {name!r}; there are {', '.join(names)}", 2)
     for other in names:
-        if other != name:
-            with suppress(SyntaxError, ImportError):  # another network that cannot be loaded is its own stage's affair
-                config_of(other, values)
+        if other != name and loadable(other):
+            config_of(other, values)
     settings = Train.model_validate(of_network(values, name))
     return Job(name, config_of(name, values), settings, values["seed"], values["threads"])
+
+
+def loadable(network: str) -> bool:
+    """A network whose file is broken stops its own stage, not that of another network."""
+    try:
+        models.network_class(network)
+    except Exception:  # a file that somebody is writing may raise anything
+        return False
+    return True
 
 
 def config_of(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -286,3 +286,16 @@ def test_a_new_source_leaves_nothing_of_the_old(source: Path) -> None:
     downloaded(source)
     other = make_dataset(Path("other"), trainval=4, test=4, seed=1)
     assert downloaded(other) == wanted(other)
+
+
+def test_a_file_may_have_any_suffix_of_a_picture_in_any_case(source: Path) -> None:
+    """What it is follows from its content."""
+    before = wanted(source)
+    images, trimaps = source / "images", source / "annotations/trimaps"
+    names = [line.split()[0] for line in read_list(source / "annotations/trainval.txt")]
+    for name, suffix in zip(names, (".JPG", ".jpeg", ".png", ".WebP"), strict=False):
+        (images / f"{name}.jpg").rename(images / f"{name}{suffix}")
+    (trimaps / f"{names[0]}.png").rename(trimaps / f"{names[0]}.PNG")
+    (images / f"{names[5]}.png").write_bytes(b"beside the usual one")
+    (images / f"{names[6]}.mat").write_bytes(b"no picture")
+    assert downloaded(source) == before

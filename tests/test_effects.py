@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
+import models
 import params
 import train
 import training
@@ -17,7 +18,8 @@ from learning.losses import loss_function
 from params.training import Augment, Train
 from shared import checkpoint
 from shared.inputs import statistics, unit
-from training import TRAIN, epochs, trainer
+from training import ROOT, TRAIN, epochs, trainer
+from utils import Refusal
 
 ONE_STEP: dict[str, Any] = {"batch_size": 16}
 
@@ -133,3 +135,21 @@ def test_a_training_follows_from_its_tensors_and_its_code(tmp_path: Path, monkey
     )
     assert set(expected.split()) <= names
     assert "models/resnet34_unet.py" not in names
+
+
+def test_another_network_that_is_being_written_does_not_stop_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, whole = params.read(ROOT / "params.yaml"), models.network_class
+
+    def broken(name: str) -> Any:
+        return whole(name) if name == "unet" else undefined  # type: ignore[name-defined]  # noqa: F821
+
+    monkeypatch.setattr(models, "network_class", broken)
+    assert train.job_of("unet", values).config["width"] == values["unet"]["width"]
+    with pytest.raises(NameError):
+        train.job_of("resnet34_unet", values)
+
+
+def test_a_mistake_in_the_section_of_another_network_is_refused_before_training() -> None:
+    values = params.overlaid(params.read(ROOT / "params.yaml"), {"resnet34_unet": {"width": 0}})
+    with pytest.raises(Refusal, match=r"resnet34_unet\.width = 0"):
+        train.job_of("unet", values)

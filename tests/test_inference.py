@@ -280,6 +280,17 @@ def test_a_folder_is_searched_at_every_depth_but_not_what_is_hidden(place: Path)
     assert written() == ["a_mask.png", "a_overlay.png", "b_mask.png", "b_overlay.png"]
 
 
+def test_photographs_that_are_left_aside_are_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("in/a.png", "in/b.HEIC", "in/c", "in/notes.txt", "in/d.jpg.part"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        split_picture().save(place / name, "PNG")
+    run("in")
+    assert written() == ["a_mask.png", "a_overlay.png"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left aside" in line]
+    advice = "left aside; name the file itself to try it, or convert it to JPEG"
+    assert lines == [f"in/b.HEIC: {advice}", f"in/c: {advice}"]
+
+
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ from scoring.scores import (
     recall,
     with_interval,
 )
-from shared.metrics import confusion, dice, iou
+from shared.metrics import confusion, dice, iou, is_pet
 
 SHAPE = (11, 11)  # square: torchmetrics takes the height for the width in its distances
 EMPTY, FULL = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
@@ -200,3 +200,10 @@ def test_a_constant_difference_has_no_spread() -> None:
 )
 def test_points_of_the_course(mean_dice: float, earned: int) -> None:
     assert points(mean_dice) == earned
+
+
+def test_a_pixel_at_the_threshold_is_pet() -> None:
+    probabilities = torch.tensor([0.49, 0.5, 0.51])
+    assert is_pet(probabilities, 0.5).tolist() == [False, True, True]
+    assert is_pet(probabilities, torch.tensor([0.49, 0.6, 0.51])).tolist() == [True, False, True]
+    assert is_pet(np.array([-0.1, 0.0]), 0).tolist() == [False, True], "of log-odds, 0 is one half"

@@ -194,6 +194,20 @@ def test_one_number_however_it_is_written(text: str) -> None:
     assert whole.check(values, "params.yaml").train.lr == 0.001
 
 
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("-7", -7), ("+7", 7), ("10", 10), ("0.5", 0.5), ("-0.5", -0.5)])
+def test_plain_numbers_are_read_as_they_stand(tmp_path: Path, text: str, value: float) -> None:
+    (tmp_path / "p.yaml").write_text(f"a: {text}")
+    assert params.read(tmp_path / "p.yaml") == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "0x10", "0b1", "1_000", "1:30.5", "1_0.5"])
+def test_a_number_that_programs_read_differently_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yaml").write_text(f"seed: {text}")
+    with pytest.raises(Refusal, match=f"not valid YAML: .*{text} is not the same number for every program") as caught:
+        params.read(tmp_path / "p.yaml")
+    assert caught.value.code == 2
+
+
 NOT_YAML = fault(
     "Input", "params.yaml that is empty, a list, no YAML, not text, or says a key twice", "one line, exit 2"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -284,3 +285,40 @@ def test_list_shows_every_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.code == 0
     assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == NAMES
     assert done.out.count("reported: ") == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("train.epochs=many", "-S train.epochs=many: train.epochs = 'many': should be a valid integer"),
+        ("+train.lr=-1", "-S +train.lr=-1: train.lr = -1: should be greater than 0"),
+        ("train.lr=0.1,-1", "-S train.lr=0.1,-1: train.lr = -1: should be greater than 0"),
+        ("unet.width=0", "-S unet.width=0: unet.width = 0: should be greater than or equal to 1"),
+        ("resnet34_unet.decoder=[1,2]", "resnet34_unet.decoder = [1, 2]: "),
+        ("train.epoch=3", "train.epoch = 3: unknown key; did you mean epochs?"),
+    ],
+)
+@pytest.mark.parametrize("words", [[], ["--queue"]])
+def test_a_change_that_would_be_refused_later_is_refused_at_once(
+    place: Path, change: str, says: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(place, "mine", "about: x\nparams: {seed: 1}\n")
+    monkeypatch.setattr(subprocess, "run", nothing_runs)
+    for option in (["-S", change], [f"-S{change}"], [f"--set-param={change}"]):
+        with pytest.raises(Refusal) as caught:
+            recipe.main(*recipe.arguments(["mine", *option, *words]))
+        assert says in str(caught.value)
+
+
+def nothing_runs(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    assert command[0] == "git", command
+    return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1,2,3", "train.lr=range(1)", "data.source='a,b'", "~unet.train", "seed", "a={"]
+)
+def test_a_change_that_only_dvc_understands_is_left_to_it(change: str) -> None:
+    values = params.read(ROOT / "params.yaml")
+    for changed in recipe.varied(values, change):
+        whole.check(changed, "test")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.lock import hash_of
 from results import make_results
 from scripts import script
 
@@ -21,3 +22,17 @@ def test_each_network_has_its_own_dice_and_interval(tmp_path: Path, monkeypatch:
         assert len({dice, low, high}) == 3
         assert line.split() == [name, "test", "Dice", dice, "(95%", "interval", low, "to", f"{high})"]
     assert f"test Dice {scores['all_foreground']['dice']:.4f}  (everything called pet)" in lines[3]
+
+
+def test_scores_of_before_a_training_are_said_to_be_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_results(tmp_path)
+    said = "A network was trained after these scores were made: run `dvc repro`"
+    Path("saved_models").mkdir()
+    Path("saved_models/unet.pth").write_bytes(b"first")
+    assert said not in script("summary").out, "without dvc.lock nothing is known"
+    scored = {"path": "saved_models/unet.pth", "md5": hash_of(tmp_path, "saved_models/unet.pth")}
+    Path("dvc.lock").write_text(json.dumps({"stages": {"evaluate": {"deps": [scored]}}}))
+    assert said not in script("summary").out
+    Path("saved_models/unet.pth").write_bytes(b"second")
+    assert said in script("summary").out.splitlines()

@@ -44,6 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, old, new in (
         ("params.yaml", "evaluate:\n", "fcn: {width: 4, norm_affine: true, train: {}}\nevaluate:\n"),
         ("dvc.yaml", "\n  evaluate:\n", stage(folder) + "\n  evaluate:\n"),
+        ("dvc.yaml", *twice("      - saved_models/unet.pth\n      - src/evaluate.py", "unet", "fcn")),
+        ("dvc.yaml", *twice("      - metrics/unet.json\n      - plots/", "unet", "fcn")),
         ("dvc.yaml", *twice("      - plots/history_unet.csv\n      - plots/images", "history_unet", "history_fcn")),
         ("dvc.yaml", *twice("        plots/history_unet.csv: [train_dice, valid_dice]\n", "unet", "fcn")),
         ("dvc.yaml", *twice("        plots/history_unet.csv: [train_loss, valid_loss]\n", "unet", "fcn")),

@@ -384,7 +384,7 @@ def test_changed_data_starts_afresh_and_says_why(
     folder = stopped_early(tmp_path / "x", monkeypatch)
     np.save(folder / "dataset/cache/train.npy", training.pixels(20, seed=9))
     training.stage(folder)
-    assert "starting afresh: since the interrupted run, train.npy changed" in capsys.readouterr().out
+    assert "starting afresh: since the interrupted run, dataset/cache/train.npy changed" in capsys.readouterr().out
 
 
 @fault("Killed", "`train.py`, and a parameter changes before the next run, and back", "the epochs are found again")

@@ -32,8 +32,9 @@ def write_results(folder: Path, dice: dict[str, float], cpu: str = "AVX2", **has
     (folder / "metrics/test.json").write_text(json.dumps({name: {"dice": value} for name, value in dice.items()}))
     written = {f"metrics/{file.name}": file.read_bytes() for file in (folder / "metrics").iterdir()}
     outputs = WEIGHTS | {name: hashlib.md5(content).hexdigest() for name, content in written.items()} | hashes
+    report = [path for path in hashes if path == verify.REPORT]
     stages: dict[str, dict[str, Any]] = {
-        "train": {"cmd": "train", "outs": [{"path": path, "md5": outputs[path]} for path in WEIGHTS]},
+        "train": {"cmd": "train", "outs": [{"path": path, "md5": outputs[path]} for path in [*WEIGHTS, *report]]},
         "evaluate": {"cmd": "score", "outs": [{"path": path, "md5": outputs[path]} for path in written]},
         "no outputs": {"cmd": "true"},
     }
@@ -157,3 +158,25 @@ def test_git_says_why_it_failed() -> None:
         verify.shell("git", "show", "HEAD:none")
     with pytest.raises(Refusal, match=r"^git: .*No such file or directory: 'none'; verify compares with a commit"):
         verify.shell("none", "at", "all")
+
+
+def test_photographs_that_are_here_take_the_place_of_the_source(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The report shows where they lie, so it is not compared; everything else is."""
+    (repository / "photos").mkdir()
+    seen: list[str] = []
+
+    def repro(clone: Path) -> None:
+        seen.append(yaml.safe_load((clone / "params.yaml").read_text())["data"]["source"])
+        write_results(clone, DICE, **{"plots/report.html": "8", "saved_models/unet.pth": "9"})
+
+    write_results(repository, DICE, **{"plots/report.html": "7"})
+    commit(repository)
+    monkeypatch.setattr(verify, "repro", repro)
+    with pytest.raises(SystemExit) as end:
+        verify.main(verify.arguments(["--data", "photos"]))
+    out = capfd.readouterr().out
+    assert end.value.code == 1 and seen == [str(repository / "photos")]
+    assert "not compared, since it shows data.source: plots/report.html" in out
+    assert "DIFFERS  saved_models/unet.pth" in out and "  plots/report.html" not in out.replace(": plots", "")

@@ -164,4 +164,24 @@ def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _whole_number(loader: _UniqueKeys, node: yaml.ScalarNode) -> int:
+    """Only decimal digits: in YAML 1.1, which is read here, 010 is 8 and 1:30 is 90; in DVC's YAML 1.2 they are not."""
+    if not re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", node.value):
+        raise _ambiguous(node)
+    return loader.construct_yaml_int(node)
+
+
+def _number(loader: _UniqueKeys, node: yaml.ScalarNode) -> float:
+    if ":" in node.value or "_" in node.value:
+        raise _ambiguous(node)
+    return loader.construct_yaml_float(node)
+
+
+def _ambiguous(node: yaml.ScalarNode) -> yaml.constructor.ConstructorError:
+    why = f"{node.value} is not the same number for every program that reads YAML; write it in decimal digits"
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
+
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _whole_number)
+_UniqueKeys.add_constructor("tag:yaml.org,2002:float", _number)
