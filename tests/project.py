@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -114,6 +115,12 @@ def rewound(finished: Path, folder: Path, stage: str) -> Path:
             remove(folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:])
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False), encoding="utf-8")
     return folder
+
+
+def scores(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of each method."""
+    values = json.loads((folder / "metrics/test.json").read_text(encoding="utf-8"))
+    return {row["method"]: row for row in values["scores"]}
 
 
 def results(folder: Path) -> dict[str, bytes]:

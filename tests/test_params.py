@@ -203,7 +203,7 @@ def test_plain_numbers_are_read_as_they_stand(tmp_path: Path, text: str, value: 
 @pytest.mark.parametrize("text", ["010", "1:30", "0x10", "0b1", "1_000", "1:30.5", "1_0.5"])
 def test_a_number_that_programs_read_differently_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.yaml").write_text(f"seed: {text}")
-    with pytest.raises(Refusal, match=f"not valid YAML: .*{text} is not the same number for every program") as caught:
+    with pytest.raises(Refusal, match=f"not valid YAML: .*{text!r} is not the same number for every program") as caught:
         params.read(tmp_path / "p.yaml")
     assert caught.value.code == 2
 

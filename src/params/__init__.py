@@ -178,7 +178,7 @@ def _number(loader: _UniqueKeys, node: yaml.ScalarNode) -> float:
 
 
 def _ambiguous(node: yaml.ScalarNode) -> yaml.constructor.ConstructorError:
-    why = f"{node.value} is not the same number for every program that reads YAML; write it in decimal digits"
+    why = f"{shown(node.value)} is not the same number for every program that reads YAML; write it in decimal digits"
     return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
