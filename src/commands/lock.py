@@ -119,7 +119,7 @@ def hash_of(clone: Path, path: str) -> str:
         for name in sorted(files)
         if "__pycache__" not in files[name].parts
     ]
-    return hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return hashlib.md5(json.dumps(rows).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def md5(file: Path) -> str:
