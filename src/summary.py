@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands.lock import hash_of, read_lock
+from commands.lock import md5, read_lock
 from utils import Refusal, described, printable, run
 
 METRICS, REPORT = Path("metrics/test.json"), Path("plots/report.html")
@@ -35,12 +35,9 @@ def trained_since() -> bool:
     """Are the weights other ones than those that were scored?"""
     if not Path("dvc.lock").is_file():
         return False
-    inputs = read_lock(Path()).get("evaluate", {}).get("deps", [])
-    return any(
-        hash_of(Path(), entry["path"]) not in ("", entry["md5"])
-        for entry in inputs
-        if entry["path"].startswith("saved_models/")
-    )
+    scored = {Path(entry["path"]): entry["md5"] for entry in read_lock(Path()).get("evaluate", {}).get("deps", [])}
+    weights = [file for file in scored if file.suffix == ".pth" and file.is_file()]  # DVC may have put links there
+    return any(md5(file) != scored[file] for file in weights)
 
 
 if __name__ == "__main__":

@@ -34,5 +34,9 @@ def test_scores_of_before_a_training_are_said_to_be_old(tmp_path: Path, monkeypa
     scored = {"path": "saved_models/unet.pth", "md5": hash_of(tmp_path, "saved_models/unet.pth")}
     Path("dvc.lock").write_text(json.dumps({"stages": {"evaluate": {"deps": [scored]}}}))
     assert said not in script("summary").out
-    Path("saved_models/unet.pth").write_bytes(b"second")
+    Path("elsewhere").write_bytes(b"first")
+    Path("saved_models/unet.pth").unlink()
+    Path("saved_models/unet.pth").symlink_to(tmp_path / "elsewhere")
+    assert said not in script("summary").out, "as DVC links files of its cache"
+    Path("elsewhere").write_bytes(b"second")
     assert said in script("summary").out.splitlines()
