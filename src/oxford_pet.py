@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "valid", "test")
 PET, BACKGROUND, BORDER = 1, 2, 3  # the trimap's values
+NOWHERE = 0  # no pixel of a trimap has it
+BORDERS = ("pet", "background", "ignore")  # what the border may be taken for
 SIDES = range(16, 2049)  # of the cached squares, in pixels
 SPECIES = {"1": "cat", "2": "dog"}
 LONGEST = 240  # bytes of a name; file systems allow 255 with the suffix
@@ -58,9 +60,14 @@ def split_trainval(lines: Sequence[T]) -> tuple[list[T], list[T]]:
     return [x for i, x in enumerate(lines) if i % 10 != 0], [x for i, x in enumerate(lines) if i % 10 == 0]
 
 
-def foreground(trimap: Mask) -> Mask:
-    """The mask rule: pet and border are foreground, background is not."""
-    return trimap != BACKGROUND
+def foreground(trimap: Mask, border: str = "pet") -> Mask:
+    """The mask rule: the pet is foreground, and its border too unless `border` is "background"."""
+    return trimap == PET if border == "background" else trimap != BACKGROUND
+
+
+def counted(trimap: Mask, border: str) -> Mask:
+    """The pixels that a loss and a score count: all but the border's where `border` is "ignore"."""
+    return trimap != (BORDER if border == "ignore" else NOWHERE)
 
 
 class SimpleOxfordPetDataset:

@@ -16,11 +16,18 @@ def is_pet(scores: Scores, threshold: Any) -> Scores:
     return scores >= threshold
 
 
-def confusion(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """(B, 4) pixels of each pair of bool masks: true positive, false positive, false negative, true negative."""
+def confusion(predicted: torch.Tensor, truth: torch.Tensor, counted: torch.Tensor | None = None) -> torch.Tensor:
+    """(B, 4) pixels of each pair of bool masks: true positive, false positive, false negative, true negative.
+
+    Where `counted` is false, a pixel is none of them.
+    """
     p, t = predicted.flatten(1), truth.flatten(1)
+    pixels = torch.full((len(p),), p.shape[1], device=p.device)
+    if counted is not None:
+        c = counted.flatten(1)
+        p, t, pixels = p & c, t & c, c.sum(1)
     both, positive, real = (p & t).sum(1), p.sum(1), t.sum(1)
-    return torch.stack([both, positive - both, real - both, p.shape[1] - positive - real + both], 1)
+    return torch.stack([both, positive - both, real - both, pixels - positive - real + both], 1)
 
 
 def dice(counts: torch.Tensor) -> torch.Tensor:
