@@ -38,7 +38,7 @@ import models
 from learning import parallel, resume
 from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
 from learning.seeds import derived_seed
-from oxford_pet import SimpleOxfordPetDataset, foreground
+from oxford_pet import SimpleOxfordPetDataset, counted, foreground
 from params import FILE, flat, load, networks
 from params.training import Train, of_network
 from shared import checkpoint
@@ -70,6 +70,7 @@ class Job(NamedTuple):
     settings: Train
     seed: int
     threads: int
+    border: str
 
     @property
     def out_channels(self) -> int:
@@ -101,7 +102,7 @@ def job_of(name: str, values: Mapping[str, Any]) -> Job:
         if other != name and loadable(other):
             config_of(other, values)
     settings = Train.model_validate(of_network(values, name))
-    return Job(name, config_of(name, values), settings, values["seed"], values["threads"])
+    return Job(name, config_of(name, values), settings, values["seed"], values["threads"], values["data"]["border"])
 
 
 def loadable(network: str) -> bool:
@@ -153,16 +154,17 @@ def prepared(job: Job, train_pixels: Tensor, device: torch.device) -> Trainer:
     refuse_unequal_shares(job.settings.batch_size, parallel.size())
     if job.settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
         raise Refusal(f"{FILE}: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
+    refuse_other_size(job.settings.sizes, train_pixels.shape[1])
     mean, std = statistics(train_pixels, job.settings.input)
     torch.manual_seed(derived_seed(job.seed, "weights"))
     network = models.build(job.name, CHANNELS[job.settings.input], job.out_channels, job.config)
-    return Trainer(network, job.settings, job.seed, device, mean, std)
+    return Trainer(network, job.settings, job.seed, device, mean, std, job.border)
 
 
 def made_from(job: Job, found: Mapping[str, Any]) -> resume.Fingerprint:
     """Everything that the weights follow from. A state made from anything else is not resumed."""
     choices = {job.name: job.config, "train": job.settings.model_dump()}
-    values = {"seed": job.seed, **dict(flat(choices)), **found}
+    values = {"seed": job.seed, "border": job.border, **dict(flat(choices)), **found}
     files = [CACHE / "train.npy", CACHE / "valid.npy", *CODE, models.file_of(job.name)]
     names = [file.relative_to(SRC) if file.is_relative_to(SRC) else file for file in files]
     return resume.fingerprint(values, {name.as_posix(): file for name, file in zip(names, files, strict=True)})
@@ -172,7 +174,7 @@ def until_finished(
     name: str, trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor, keeper: resume.Keeper
 ) -> None:
     """Epoch by epoch; the state of each is kept, and a network that does not learn is named once."""
-    settings, baseline = trainer.settings, all_foreground(valid_pixels)
+    settings, baseline = trainer.settings, all_foreground(valid_pixels, trainer.border)
     warned = False
     try:
         while not finished(trainer.history, settings):
@@ -236,6 +238,16 @@ def refuse_unequal_shares(batch_size: int, processes: int) -> None:
             )
 
 
+def refuse_other_size(sizes: Sequence[int], side: int) -> None:
+    """The last size is that of the photographs that validate, choose a threshold and are scored."""
+    if sizes and (sizes[-1] != side or list(sizes) != sorted(sizes)):
+        raise Refusal(
+            f"{FILE}: train.sizes = {list(sizes)}: must grow to data.image_size, which is {side}; take [] to train at "
+            "that size alone",
+            2,
+        )
+
+
 def finished(history: list[Row], settings: Train) -> bool:
     return len(history) >= settings.epochs or 0 < settings.patience <= waiting(history)
 
@@ -265,10 +277,11 @@ def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> N
     )
 
 
-def all_foreground(pixels: Tensor) -> float:
+def all_foreground(pixels: Tensor, border: str = "pet") -> float:
     """Validation Dice of calling every pixel pet."""
-    truth = foreground(pixels[..., 3])
-    return float(dice(confusion(torch.ones_like(truth), truth)).mean())
+    trimaps = pixels[..., 3]
+    truth = foreground(trimaps, border)
+    return float(dice(confusion(torch.ones_like(truth), truth, counted(trimaps, border))).mean())
 
 
 def say(line: str) -> None:
