@@ -33,9 +33,9 @@ from oxford_pet import SimpleOxfordPetDataset, foreground
 from params import whole
 from params.whole import Params
 from scoring.predict import SCALES, Predictor
-from scoring.scores import Methods, batches, best_threshold, threshold_curves
 from shared import checkpoint
 from shared.metrics import confusion, dice, is_pet
+from shared.thresholds import Methods, batches, best_threshold, threshold_curves
 from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"

@@ -48,23 +48,11 @@ from params.evaluation import Evaluate
 from progress import progress
 from scoring import splits
 from scoring.predict import Predictor
-from scoring.scores import (
-    THRESHOLDS,
-    Methods,
-    Pixels,
-    Scores,
-    averages,
-    batches,
-    best_threshold,
-    groups,
-    points,
-    score,
-    threshold_curves,
-    with_interval,
-)
+from scoring.scores import Scores, averages, groups, points, score, with_interval
 from scoring.splits import Split
 from shared import checkpoint, device
 from shared.metrics import dice, iou, is_pet
+from shared.thresholds import THRESHOLDS, Methods, Pixels, batches, best_threshold, threshold_curves
 from utils import Refusal, printable, rounded, write_bytes, write_csv, write_json
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")

@@ -24,9 +24,9 @@ import training
 from handmade import bright, untrained
 from oxford_pet import foreground
 from reliability import fault
-from scoring import scores, splits
+from scoring import splits
 from scoring.predict import Predictor, resized
-from shared import checkpoint
+from shared import checkpoint, thresholds
 from shared.metrics import confusion, dice
 from utils import Refusal, rounded
 
@@ -230,7 +230,7 @@ def test_the_threshold_is_chosen_while_there_is_no_test(project: Path, monkeypat
     chosen: list[float] = []
 
     def best_threshold(curve: Tensor) -> float:
-        chosen.append(scores.best_threshold(curve))
+        chosen.append(thresholds.best_threshold(curve))
         return chosen[-1]
 
     monkeypatch.setattr(evaluate, "best_threshold", best_threshold)
@@ -278,16 +278,16 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path) -> None:
     assert found.counts.shape == (1000, 4)
     assert found.boundary_f1.eq(1).all()
     assert evaluate.mean_mask(pixels).eq(0).all()
-    assert pixels.longest == scores.BATCH
+    assert pixels.longest == thresholds.BATCH
 
 
 @pytest.mark.parametrize(("side", "at_once"), [(8, 16), (256, 16), (257, 15), (512, 4), (1024, 1), (2048, 1)])
 def test_large_photographs_are_scored_fewer_at_once(side: int, at_once: int) -> None:
     pixels = torch.zeros(1, side, side, 4, dtype=torch.uint8).expand(33, -1, -1, -1)
-    assert [len(batch) for batch in scores.batches(pixels)] == [
+    assert [len(batch) for batch in thresholds.batches(pixels)] == [
         min(at_once, 33 - start) for start in range(0, 33, at_once)
     ]
-    assert not list(scores.batches(pixels[:0]))
+    assert not list(thresholds.batches(pixels[:0]))
 
 
 @pytest.mark.usefixtures("project")

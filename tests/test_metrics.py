@@ -17,17 +17,15 @@ from torchmetrics.functional.segmentation.utils import mask_edges, surface_dista
 
 from scoring.scores import (
     BOUNDARY_PIXELS,
-    THRESHOLDS,
     accuracy,
-    best_threshold,
     boundary_f1,
-    dice_by_threshold,
     points,
     precision,
     recall,
     with_interval,
 )
 from shared.metrics import confusion, dice, iou, is_pet
+from shared.thresholds import THRESHOLDS, best_threshold, dice_by_threshold
 
 SHAPE = (11, 11)  # square: torchmetrics takes the height for the width in its distances
 EMPTY, FULL = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)

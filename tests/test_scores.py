@@ -7,17 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoring.scores import (
-    THRESHOLDS,
-    Scores,
-    averages,
-    batches,
-    best_threshold,
-    groups,
-    score,
-    threshold_curves,
-    with_interval,
-)
+from scoring.scores import Scores, averages, groups, score, with_interval
+from shared.thresholds import THRESHOLDS, batches, best_threshold, threshold_curves
 
 
 def mask(text: str) -> Tensor:

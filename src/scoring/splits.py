@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
 from photos import Unusable, open_pair, open_trimap
-from scoring.scores import Pixels
+from shared.thresholds import Pixels
 from utils import Refusal
 
 
