@@ -165,7 +165,7 @@ levels = st.one_of(st.floats(0, 1, width=32), st.sampled_from(THRESHOLDS))
 @settings(max_examples=20)
 def test_the_histogram_finds_what_comparing_at_each_threshold_finds(maps: np.ndarray, truth: np.ndarray) -> None:
     probabilities, real = torch.from_numpy(maps), torch.from_numpy(truth)
-    curves = dice_by_threshold(probabilities, real)
+    curves = dice_by_threshold(probabilities, torch.where(real, 1, 2), "pet")
     for step, threshold in enumerate(THRESHOLDS):
         for method in range(2):
             expected = dice(confusion(probabilities[:, method] >= threshold, real))
