@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
-from dataset_sheet import draw_sheet
 from oxford_pet import SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
 from params import load
 from params.data import Data
 from photos import Unusable, open_pair
+from photos.sheet import draw_sheet
 from progress import progress
 from utils import Refusal, described, printable, replacing, require_room, run, write_csv, write_json
 

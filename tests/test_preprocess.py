@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import dataset_sheet
 import download
 import preprocess
 from oxford_pet import SPLITS, SimpleOxfordPetDataset, read_list, split_trainval
 from pets import list_line, make_dataset, write_data_params, write_lists
+from photos import sheet
 from reliability import fault
 from utils import Refusal
 
@@ -31,7 +31,7 @@ SIDE = 32
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dataset_sheet, "TILE", 32)  # its PNG is what takes the time here
+    monkeypatch.setattr(sheet, "TILE", 32)  # its PNG is what takes the time here
 
 
 @pytest.fixture

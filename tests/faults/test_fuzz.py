@@ -31,7 +31,7 @@ from scoring import splits
 from shared import checkpoint
 from utils import Refusal
 
-pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # photos.py does the same for the scripts
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # src/photos does the same for the scripts
 
 T = TypeVar("T")
 FEW, MANY = 50, 200
