@@ -68,6 +68,7 @@ BAD: dict[str, list[Any]] = {
     "data.limit": [-1, 0.5, "all"],
     "data.image_size": [0, 15, 4096, 64.5, "64px"],
     "data.on_bad": ["ignore", True, None],
+    "data.on_leak": ["skip", True, None],
     "train.epochs": [0, -3, 1.5, "many", 10**9],
     "train.batch_size": [0, 2.5, "x", 10**19],
     "train.shuffle": [1, "yes", None],

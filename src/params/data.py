@@ -16,3 +16,4 @@ class Data(Section):
     limit: Annotated[Whole, Field(ge=0)]
     image_size: Annotated[Whole, Field(ge=SIDES.start, lt=SIDES.stop)]
     on_bad: Literal["fail", "skip"]
+    on_leak: Literal["warn", "fail"]
