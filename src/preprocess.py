@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
-from oxford_pet import SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from oxford_pet import SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_split
 from params import load
 from params.data import Data
 from photos import Unusable, open_pair
@@ -80,13 +81,14 @@ def main() -> None:
     print(f"{CACHE}: {', '.join(f'{len(items):,} {split}' for split, items in cached.items())}; {len(bad):,} left out")
     if leaks:
         print(f"warning: {leak_text(leaks)}; {METRICS} names all")
+    if changed := import_module("commands.stale").stale():  # found by its name, since no output follows from it
+        print(printable(changed))
 
 
 def read_splits(annotations: Path) -> tuple[dict[str, list[Entry]], dict[str, str]]:
     """The entries of each split, and what is wrong with the lists: offender -> reason."""
     try:
-        train, valid = split_trainval(read_list(annotations / "trainval.txt"))
-        test = read_list(annotations / "test.txt")
+        listed = {split: read_split(annotations, split) for split in ("test", "train", "valid")}
     except FileNotFoundError as error:
         raise Refusal(f"{error.filename}: not found; `dvc repro` downloads it first") from None
     except UnicodeDecodeError:
@@ -94,7 +96,7 @@ def read_splits(annotations: Path) -> tuple[dict[str, list[Entry]], dict[str, st
     splits: dict[str, list[Entry]] = {}
     bad: dict[str, str] = {}
     home: dict[str, str] = {}  # name -> split
-    for split, lines in (("test", test), ("train", train), ("valid", valid)):  # a name listed twice stays in test
+    for split, lines in listed.items():  # a name listed twice stays in test
         splits[split] = []
         for line in lines:
             try:
@@ -176,7 +178,9 @@ def settle(cached: Mapping[str, list[Cached]], bad: Mapping[str, str], skip: boo
         )
     for split, items in cached.items():
         if not items:
-            raise Refusal(f"{DATASET}: not one photograph for {split}; see data.breeds, and the {len(bad)} left out")
+            raise Refusal(
+                f"{DATASET}: not one photograph for {split}; see data.breeds, data.lists, and the {len(bad)} left out"
+            )
 
 
 def leaked(cached: Mapping[str, list[Cached]]) -> list[str]:
@@ -214,7 +218,7 @@ def summary(
 def split_summary(items: list[Cached], square: int) -> dict[str, float]:
     return {
         "images": len(items),
-        "breeds": len({item.entry.breed for item in items}),
+        "breeds": len({item.entry.breed for item in items} - {""}),
         "cats": sum(item.entry.species == "cat" for item in items),
         "dogs": sum(item.entry.species == "dog" for item in items),
         "foreground": sum(item.foreground for item in items) / (len(items) * square),

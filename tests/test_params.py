@@ -64,6 +64,7 @@ BAD: dict[str, list[Any]] = {
     "seed": [-1, 1.5, "x", None, True, 2**63],
     "threads": [0, 1.5, "two", True],
     "data.source": ["", 3, None, []],
+    "data.lists": [3, None, []],
     "data.breeds": ["pug", [1], None, [""]],
     "data.limit": [-1, 0.5, "all"],
     "data.image_size": [0, 15, 4096, 64.5, "64px"],
