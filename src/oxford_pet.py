@@ -39,15 +39,16 @@ class Entry(NamedTuple):
         if len(fields) not in (1, 4):
             raise ValueError(f"{len(fields)} fields in place of NAME or NAME CLASS SPECIES BREED")
         name, *classes = fields
-        if name.startswith(".") or not name.isprintable() or any(c in name for c in '/\\:"'):
+        breed, underscore, number = name.rpartition("_")
+        sound = name.isprintable() and not name.startswith(".") and not any(c in name for c in '/\\:",')
+        if classes and not (sound and underscore and breed and number.isdecimal()):
+            raise ValueError(f"{name!r} is not of the form Breed_123")
+        if not sound:
             raise ValueError(f"{name!r} is not the name of a photograph")
         if len(name.encode()) > LONGEST:
             raise ValueError(f"{name[:20]!r}... is longer than the name of a file can be")
         if not classes:
             return Entry(name, "", "")
-        breed, underscore, number = name.rpartition("_")
-        if not (underscore and breed and number.isdecimal()):
-            raise ValueError(f"{name!r} is not of the form Breed_123")
         if classes[1] not in SPECIES:
             raise ValueError(f"species {classes[1]!r} is not 1 or 2")
         return Entry(name, breed, SPECIES[classes[1]])
