@@ -25,7 +25,7 @@ from report.looks import Look, looks
 EXCESS, MISSED = "#D55E00", "#56B4E9"  # false positives, false negatives
 MISTAKES = {"wrongly called pet": EXCESS, "pet not found": MISSED}
 
-NO_BREEDS = "Dice of all photographs: this dataset names no breeds"
+NO_BREEDS = "Dice: this dataset names no breeds"
 
 INK, QUIET, GRID = "#222222", "#666666", "#e4e4e4"
 WIDTH = 5.0  # inches: narrow, so that the text is still readable where a phone shows the picture
