@@ -55,6 +55,7 @@ TESTS = {  # module -> the files that test it, the quickest first
     "learning/seeds": ["test_seeds"],
     "oxford_pet": ["test_oxford_pet"],
     "scoring/splits": ["test_splits"],
+    "photos/leaks": ["test_leaks"],
     "preprocess": ["test_preprocess"],
     "source/fetch": ["test_fetch"],
     "shared/checkpoint": ["test_checkpoint"],

@@ -2,14 +2,14 @@
 
 Archives from the network are kept in .downloads/, so that other breeds do not mean downloading again; delete that
 folder to be rid of them. A folder as source is looked at only when the stage runs: DVC sees its name in params.yaml,
-not what is in it, so after changing its files run `dvc repro --force download`. Its files are shared with the dataset
+not what is in it, so after changing its files run `dvc repro --force download`; preprocess and summary.py say when that
+is due. Its files are shared with the dataset
 by reflink or hard link where the file system can; hard-linked files become read-only where DVC protects its cache.
 A login for an address belongs into ~/.netrc: params.yaml and dvc.lock are for everybody to read.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -25,10 +25,12 @@ from urllib.parse import urlsplit
 import oxford_pet
 from params import load
 from params.data import Data
+from photos import Unusable
 from source import sample
 from source.archives import BadArchive, extract, gzip_fault, unpacked_size
 from source.fetch import Missing, fetch
-from utils import Refusal, described, run, write_bytes, writing
+from source.layout import Layout, expanded, is_folder, layout, trimap_of
+from utils import Refusal, described, printable, run, write_bytes, writing
 
 DATASET = Path("dataset/oxford-iiit-pet")
 DOWNLOADS = Path(".downloads")
@@ -44,7 +46,6 @@ PUBLISHED_MD5 = {
 }
 ARCHIVES = tuple(PUBLISHED_MD5)
 SUMS = "md5sums.txt"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two is written to
 
 
@@ -52,11 +53,15 @@ def main() -> None:
     data = Data.model_validate(load()["data"])
     with writing(DATASET), emptied(DATASET.with_name(f".{DATASET.name}.part")) as folder:
         found = provided(data.source, folder / "unpacked")
-        select(found, folder / "selected", data.breeds)
+        chosen = layout(found, data.lists, data.breeds)
+        select(chosen, folder / "selected", masks=not (found / "annotations").is_dir())
         remove(DATASET)
         (folder / "selected").replace(DATASET)
-    counts = {name: len(oxford_pet.read_list(DATASET / "annotations" / f"{name}.txt")) for name in ("trainval", "test")}
-    print(f"{DATASET}: {counts['trainval']:,} trainval and {counts['test']:,} test photographs listed")
+    for note in chosen.notes:
+        print(printable(note), file=sys.stderr)
+    lists = [Path(name) for name in chosen.lists if not name.endswith("list.txt")]
+    counts = [f"{len(oxford_pet.read_list(DATASET / file)):,} {file.stem}" for file in lists]
+    print(f"{DATASET}: {', '.join(counts[:-1])} and {counts[-1]} photographs listed")
 
 
 def provided(source: str, unpacked: Path) -> Path:
@@ -70,7 +75,7 @@ def provided(source: str, unpacked: Path) -> Path:
         prefix = source.rstrip("/")
         place = DOWNLOADS / f"{host(prefix)}-{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
         return unpack(downloaded([prefix], place, remote_sums(prefix, place)), unpacked)
-    return local(Path(source), unpacked)
+    return local(expanded(source), unpacked)
 
 
 def host(url: str) -> str:
@@ -84,7 +89,6 @@ def host(url: str) -> str:
 
 
 def local(folder: Path, unpacked: Path) -> Path:
-    folder = Path(os.path.expanduser(folder))  # noqa: PTH111  # Path.expanduser fails where there is no such user
     if not folder.is_dir():
         raise Refusal(f"data.source = {folder}: no such folder (sample, oxford, http://... are known)")
     if folder.resolve() == DATASET.resolve():
@@ -96,9 +100,9 @@ def local(folder: Path, unpacked: Path) -> Path:
             if fault := checker(sums.get(archive.name))(archive):
                 raise Refusal(f"{archive}: {fault}")
         return unpack(archives, unpacked)
-    if (folder / "images").is_dir() and (folder / "annotations").is_dir():
+    if is_folder(folder):
         return folder
-    wanted = f"{' and '.join(ARCHIVES)}, or the folders images and annotations"
+    wanted = f"{' and '.join(ARCHIVES)}, or the folders images and annotations, or images and masks"
     raise Refusal(f"data.source = {folder}: does not hold {wanted}")
 
 
@@ -168,61 +172,26 @@ def unpack(archives: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
-def select(source: Path, target: Path, breeds: Sequence[str]) -> None:
-    """The lists, limited to `breeds`, and the files they name, where these exist; the archives hold strays as well.
-
-    A line that makes no sense is kept: preprocess lists all that is wrong at once.
-    """
-    listed: dict[str, oxford_pet.Entry] = {}
-    lists = {name: lines_of(source / "annotations" / name) for name in ("trainval.txt", "test.txt")}
-    if (source / "annotations" / "list.txt").is_file():
-        lists["list.txt"] = lines_of(source / "annotations" / "list.txt")
-    known = {entry.breed for lines in lists.values() for line in lines if (entry := entry_of(line))}
-    check_breeds(breeds, known)
-    for name, lines in lists.items():
-        kept = [line for line in lines if not breeds or not (entry := entry_of(line)) or entry.breed in breeds]
-        write_bytes(target / "annotations" / name, "".join(f"{line}\n" for line in kept).encode())
-        listed |= {entry.name: entry for line in kept if name != "list.txt" and (entry := entry_of(line))}
-    for folder, suffix in (("images", ".jpg"), ("annotations/trimaps", ".png")):
+def select(chosen: Layout, target: Path, masks: bool) -> None:
+    """The lists, and the files that they name, where these exist; archives hold strays as well."""
+    for name, text in chosen.lists.items():
+        write_bytes(target / name, text.encode())
+    for folder in ("images", "annotations/trimaps"):
         (target / folder).mkdir(parents=True, exist_ok=True)
-        there = pictures_in(source / folder, suffix)
-        for name in listed:
-            if name in there:
-                share(there[name], target / folder / f"{name}{suffix}")
+    for name, file in chosen.files.items():
+        if masks and name.startswith("annotations"):
+            convert(file, target / name)
+        else:
+            share(file, target / name)
 
 
-def pictures_in(folder: Path, suffix: str) -> dict[str, Path]:
-    """By the name without suffix. What a file is follows from its content, so `pug_1.JPG` and `pug_1.png` will do."""
-    found: dict[str, Path] = {}
-    for file in sorted(folder.glob("[!.]*"), key=lambda file: (file.suffix == suffix, file.name)):
-        if file.suffix.lower() in SUFFIXES and file.is_file():
-            found[file.stem] = file  # of several, the one with the usual suffix
-    return found
-
-
-def lines_of(file: Path) -> list[str]:
+def convert(mask: Path, trimap: Path) -> None:
+    """What is no mask is left to preprocess, which names all that is wrong at once."""
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise Refusal(f"{file}: is missing, and without it there is no split; get the annotations anew") from None
-    except UnicodeDecodeError:
-        raise Refusal(f"{file}: is not text in UTF-8; get the annotations anew") from None
-
-
-def entry_of(line: str) -> oxford_pet.Entry | None:
-    try:
-        return oxford_pet.Entry.parse(line)
-    except ValueError:
-        return None
-
-
-def check_breeds(breeds: Sequence[str], known: set[str]) -> None:
-    spelled = {name.casefold(): name for name in known}
-    for breed in breeds:
-        if breed not in known:
-            near = difflib.get_close_matches(breed.casefold().replace(" ", "_"), spelled, n=1)
-            hint = f"did you mean {spelled[near[0]]}?" if near else f"known here: {', '.join(sorted(known))}"
-            raise Refusal(f"params.yaml: data.breeds holds {breed!r}, no breed of this source; {hint}")
+        trimap.write_bytes(trimap_of(mask))
+    except Unusable as reason:
+        print(printable(f"{mask}: {reason}; taken as it is"), file=sys.stderr)
+        share(mask, trimap)
 
 
 def share(source: Path, target: Path) -> None:

@@ -33,30 +33,55 @@ class Entry(NamedTuple):
     """One line of a list file: `Abyssinian_100 1 1 1`."""
 
     name: str
-    breed: str
+    breed: str  # empty where a list gives names alone
     species: str
 
     @staticmethod
     def parse(line: str) -> Entry:
-        """Fails with ValueError on anything but `NAME CLASS SPECIES BREED`."""
+        """Fails with ValueError on anything but `NAME` and `NAME CLASS SPECIES BREED`."""
         fields = line.split()
-        if len(fields) != 4:
-            raise ValueError(f"{len(fields)} fields in place of NAME CLASS SPECIES BREED")
-        name, _, species, _ = fields
+        if len(fields) not in (1, 4):
+            raise ValueError(f"{len(fields)} fields in place of NAME or NAME CLASS SPECIES BREED")
+        name, *classes = fields
         breed, underscore, number = name.rpartition("_")
-        if not (underscore and breed and number.isdecimal() and name.isprintable()) or any(c in name for c in '/\\:"'):
+        sound = name.isprintable() and not name.startswith(".") and not any(c in name for c in '/\\:",')
+        if classes and not (sound and underscore and breed and number.isdecimal()):
             raise ValueError(f"{name!r} is not of the form Breed_123")
+        if not sound:
+            raise ValueError(f"{name!r} is not the name of a photograph")
         if len(name.encode()) > LONGEST:
             raise ValueError(f"{name[:20]!r}... is longer than the name of a file can be")
-        if species not in SPECIES:
-            raise ValueError(f"species {species!r} is not 1 or 2")
-        return Entry(name, breed, SPECIES[species])
+        if not classes:
+            return Entry(name, "", "")
+        if classes[1] not in SPECIES:
+            raise ValueError(f"species {classes[1]!r} is not 1 or 2")
+        return Entry(name, breed, SPECIES[classes[1]])
+
+
+def entry_of(line: str) -> Entry | None:
+    try:
+        return Entry.parse(line)
+    except ValueError:
+        return None
 
 
 def read_list(file: Path) -> list[str]:
     """The lines of a list file without blank ones and comments, which list.txt has."""
     lines = file.read_text(encoding="utf-8-sig").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def list_of(annotations: Path, split: str) -> Path:
+    """The file that lists a split: test.txt; trainval.txt, or where there is none train.txt and val.txt."""
+    trainval, own = annotations / "trainval.txt", annotations / {"valid": "val.txt"}.get(split, f"{split}.txt")
+    return own if split == "test" or (own.is_file() and not trainval.exists()) else trainval
+
+
+def read_split(annotations: Path, split: str) -> list[str]:
+    """The lines of a split."""
+    file = list_of(annotations, split)
+    lines = read_list(file)
+    return lines if file.name != "trainval.txt" else split_trainval(lines)[split == "valid"]
 
 
 def split_trainval(lines: Sequence[T]) -> tuple[list[T], list[T]]:

@@ -59,7 +59,16 @@ def main() -> None:
         "test_sheet": pictures.sheet(photos["sheet"], "Test photographs"),
         "worst": pictures.sheet(photos["worst"], "Test photographs with the lowest Dice"),
     }
-    html = page(drawn | {"dataset": dataset}, photos, scores, training, counts, values, len(by_image))
+    html = page(
+        drawn | {"dataset": dataset},
+        photos,
+        scores,
+        training,
+        counts,
+        values,
+        len(by_image),
+        pictures.has_breeds(by_group),
+    )
 
     for name, png in drawn.items():
         write_bytes(IMAGES / f"{name}.png", png)
@@ -75,6 +84,7 @@ def page(
     counts: Mapping[str, Any],
     values: Mapping[str, Any],
     images: int,
+    breeds: bool,
 ) -> str:
     learnt = [*training, "ensemble"] if len(training) > 1 else list(training)
     test, threshold = each(scores.of(learnt, "dice")), each(scores.of(learnt, "threshold"))
@@ -106,7 +116,9 @@ def page(
             ),
             Chart(
                 drawn["dice_by_breed"],
-                "Mean Dice of the test photographs by breed, the best on top, below all photographs, cats and dogs.",
+                "Mean Dice of the test photographs by breed, the best on top, below all photographs, cats and dogs."
+                if breeds
+                else pictures.NO_BREEDS,
                 "In brackets the number of photographs; few photographs make an unsure mean.",
             ),
         ),

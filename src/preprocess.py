@@ -1,6 +1,7 @@
 """Stage preprocess: the photographs and trimaps of the dataset, squeezed into squares, as one array for each split.
 
-A file that cannot be used ends the stage with a list of all of them, or is left out: see `data.on_bad`.
+A file that cannot be used ends the stage with a list of all of them, or is left out: see `data.on_bad`. Photographs for
+training that are test photographs too are named, or end the stage: see `data.on_leak`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
-from dataset_sheet import draw_sheet
-from oxford_pet import SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_list, split_trainval
+from oxford_pet import SPLITS, Entry, SimpleOxfordPetDataset, foreground, read_split
 from params import load
 from params.data import Data
 from photos import Unusable, open_pair
+from photos.leaks import same, tiny
+from photos.sheet import draw_sheet
 from progress import progress
 from utils import Refusal, described, printable, replacing, require_room, run, write_csv, write_json
 
@@ -38,6 +41,7 @@ R = TypeVar("R")
 class Square(NamedTuple):
     pixels: bytes  # side x side times red, green, blue, trimap
     foreground: int  # pixels of the square
+    tiny: np.ndarray
     height: int  # of the photograph
     width: int
 
@@ -47,6 +51,7 @@ class Cached(NamedTuple):
 
     entry: Entry
     foreground: int
+    tiny: np.ndarray  # to tell photographs that are the same
     height: int
     width: int
 
@@ -63,21 +68,27 @@ def main() -> None:
             part = all_or_none.enter_context(replacing(CACHE / f"{split}.npy", sizes[split]))
             cached[split] = write_pixels(part, split, entries, data.image_size, bad)
         settle(cached, bad, skip=data.on_bad == "skip")
+        leaks = leaked(cached)
+        if leaks and data.on_leak == "fail":
+            raise Refusal(f"{leak_text(leaks)}. Take them off a list, or accept them with data.on_leak: warn")
         for split in SPLITS:  # these belong to the tensors that are replaced now
             (CACHE / f"{split}.csv").unlink(missing_ok=True)
     for split in SPLITS:
         write_csv(CACHE / f"{split}.csv", [table_row(item) for item in cached[split]])
-    write_json(METRICS, summary(cached, bad, data.image_size**2))
+    write_json(METRICS, summary(cached, bad, leaks, data.image_size**2))
     with replacing(SHEET) as part:
         draw_sheet([sheet_row(split, cached[split]) for split in SPLITS]).save(part, "PNG")
     print(f"{CACHE}: {', '.join(f'{len(items):,} {split}' for split, items in cached.items())}; {len(bad):,} left out")
+    if leaks:
+        print(f"warning: {leak_text(leaks)}; {METRICS} names all")
+    if changed := import_module("commands.stale").stale():  # found by its name, since no output follows from it
+        print(printable(changed))
 
 
 def read_splits(annotations: Path) -> tuple[dict[str, list[Entry]], dict[str, str]]:
     """The entries of each split, and what is wrong with the lists: offender -> reason."""
     try:
-        train, valid = split_trainval(read_list(annotations / "trainval.txt"))
-        test = read_list(annotations / "test.txt")
+        listed = {split: read_split(annotations, split) for split in ("test", "train", "valid")}
     except FileNotFoundError as error:
         raise Refusal(f"{error.filename}: not found; `dvc repro` downloads it first") from None
     except UnicodeDecodeError:
@@ -85,7 +96,7 @@ def read_splits(annotations: Path) -> tuple[dict[str, list[Entry]], dict[str, st
     splits: dict[str, list[Entry]] = {}
     bad: dict[str, str] = {}
     home: dict[str, str] = {}  # name -> split
-    for split, lines in (("test", test), ("train", train), ("valid", valid)):  # a name listed twice stays in test
+    for split, lines in listed.items():  # a name listed twice stays in test
         splits[split] = []
         for line in lines:
             try:
@@ -147,7 +158,7 @@ def squared(entry: Entry, side: int) -> Square | Unusable:
     except Unusable as unusable:
         return unusable
     foreground_pixels = int(foreground(np.asarray(image)[..., 3]).sum())
-    return Square(image.tobytes(), foreground_pixels, height, width)
+    return Square(image.tobytes(), foreground_pixels, tiny(image), height, width)
 
 
 def mask_of(entry: Entry) -> Path:
@@ -167,27 +178,47 @@ def settle(cached: Mapping[str, list[Cached]], bad: Mapping[str, str], skip: boo
         )
     for split, items in cached.items():
         if not items:
-            raise Refusal(f"{DATASET}: not one photograph for {split}; see data.breeds, and the {len(bad)} left out")
+            raise Refusal(
+                f"{DATASET}: not one photograph for {split}; see data.breeds, data.lists, and the {len(bad)} left out"
+            )
+
+
+def leaked(cached: Mapping[str, list[Cached]]) -> list[str]:
+    """The pairs of a photograph for training or validation and a test photograph that are the same."""
+    before, test = [*cached["train"], *cached["valid"]], cached["test"]
+    split = ["train"] * len(cached["train"]) + ["valid"] * len(cached["valid"])
+    pairs = same(*(np.stack([item.tiny for item in items]) for items in (before, test)))
+    return [f"{before[i].entry.name} in {split[i]} and {test[j].entry.name} in test" for i, j in pairs]
+
+
+def leak_text(leaks: list[str]) -> str:
+    more = f"; and {len(leaks) - NAMED} more" if len(leaks) > NAMED else ""
+    named = "; ".join(map(printable, leaks[:NAMED]))
+    return f"the same photograph in training and test, {len(leaks)} times: {named}{more}"
 
 
 def table_row(item: Cached) -> dict[str, str | int]:
     return {**item.entry._asdict(), "height": item.height, "width": item.width}
 
 
-def summary(cached: Mapping[str, list[Cached]], bad: Mapping[str, str], square: int) -> dict[str, Any]:
-    """DVC shows the number of files that cannot be used; it leaves lists out, so its tables stay narrow."""
+def summary(
+    cached: Mapping[str, list[Cached]], bad: Mapping[str, str], leaks: list[str], square: int
+) -> dict[str, Any]:
+    """DVC shows the numbers of bad files and of leaks; it leaves lists out, so its tables stay narrow."""
     groups = {**cached, "all": [item for items in cached.values() for item in items]}
     return {
         "bad": len(bad),
+        "leaks": len(leaks),
         "splits": [{"split": split, **split_summary(items, square)} for split, items in groups.items()],
         "bad_files": [f"{what}: {reason}" for what, reason in bad.items()],
+        "leaked": leaks,
     }
 
 
 def split_summary(items: list[Cached], square: int) -> dict[str, float]:
     return {
         "images": len(items),
-        "breeds": len({item.entry.breed for item in items}),
+        "breeds": len({item.entry.breed for item in items} - {""}),
         "cats": sum(item.entry.species == "cat" for item in items),
         "dogs": sum(item.entry.species == "dog" for item in items),
         "foreground": sum(item.foreground for item in items) / (len(items) * square),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from commands.lock import md5, read_lock
+from commands.stale import stale
 from oxford_pet import BORDERS
 from utils import Refusal, described, printable, run
 
@@ -31,6 +32,8 @@ def main() -> None:
         print(printable(line))
     if trained_since():
         print("A network was trained after these scores were made: run `dvc repro`")
+    if changed := stale():
+        print(printable(changed))
     print(f"Pictures: {REPORT} (open it in a browser) and {REPORT.parent}/images/")
 
 

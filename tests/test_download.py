@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import download
+import own
 from misbehaving import Request, serving
 from oxford_pet import read_list
 from pets import make_dataset, write_data_params, write_lists
@@ -299,3 +303,181 @@ def test_a_file_may_have_any_suffix_of_a_picture_in_any_case(source: Path) -> No
     (images / f"{names[5]}.png").write_bytes(b"beside the usual one")
     (images / f"{names[6]}.mat").write_bytes(b"no picture")
     assert downloaded(source) == before
+
+
+@fault("Input", "a photograph under a suffix that is no picture's", "taken, and named: its content decides")
+def test_a_photograph_under_an_unusual_suffix_is_taken_and_named(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = wanted(source)
+    (source / "images/pug_4.jpg").rename(source / "images/pug_4.heic")
+    (source / "images/pug_8.jpg").rename(source / "images/pug_8")
+    assert downloaded(source) == before
+    said = capsys.readouterr().err
+    assert "source/images/pug_4.heic: no usual suffix of a photograph; taken for pug_4.jpg as it is" in said
+    assert "source/images/pug_8: no usual suffix" in said and said.count("\n") == 2
+
+
+@fault("Input", "links in a source folder: to a photograph, to nothing, to itself", "followed; the others are missing")
+def test_links_in_a_source(source: Path) -> None:
+    before = wanted(source)
+    images = source / "images"
+    images.joinpath("pug_4.jpg").rename(source / "elsewhere")
+    images.joinpath("pug_4.jpg").symlink_to(Path("../elsewhere"))
+    for name, target in (("pug_8.jpg", "nowhere"), ("pug_12.jpg", "pug_12.jpg")):
+        (images / name).unlink()
+        (images / name).symlink_to(target)
+        before.pop(f"images/{name}")
+    found = downloaded(source)
+    assert found == before
+    assert not any(path.is_symlink() for path in download.DATASET.rglob("*"))
+
+
+# --- lists of one's own -----------------------------------------------------------------------------------------------
+
+
+def test_own_lists_stand_in_place_of_the_official_ones(source: Path) -> None:
+    """With suffixes, with the official lines, and names alone; what the source knows of a name is taken over."""
+    own.write_lists(
+        Path("lists"),
+        train=["pug_4", "# a comment", "Birman_3.jpg", "pug_8 9 2 9"],
+        val=["american_bulldog_2.JPG", "Birman_11"],
+        test=["pug_16", "Abyssinian_1"],
+    )
+    files = downloaded(source, lists="lists")
+    texts = {name: content.decode() for name, content in files.items() if name.endswith(".txt")}
+    assert texts == {
+        "annotations/train.txt": "pug_4 4 2 2\n# a comment\nBirman_3 3 1 2\npug_8 9 2 9\n",
+        "annotations/val.txt": "american_bulldog_2 2 2 1\nBirman_11 3 1 2\n",
+        "annotations/test.txt": "pug_16 4 2 2\nAbyssinian_1 1 1 1\n",
+    }
+    chosen = {"pug_4", "Birman_3", "pug_8", "american_bulldog_2", "Birman_11", "pug_16", "Abyssinian_1"}
+    assert {Path(name).stem for name in files if name.startswith("images")} == chosen
+    assert len(files) == 3 + 2 * len(chosen)
+
+
+def test_own_lists_may_be_limited_to_breeds(source: Path) -> None:
+    own.write_lists(Path("lists"), train=["pug_4", "Birman_3"], val=["pug_8"], test=["pug_12", "Birman_7"])
+    downloaded(source, lists="lists", breeds=["pug"])
+    lists = {name: read_list(download.DATASET / f"annotations/{name}.txt") for name in ("train", "val", "test")}
+    assert lists == {"train": ["pug_4 4 2 2"], "val": ["pug_8 4 2 2"], "test": ["pug_12 4 2 2"]}
+
+
+def test_a_dataset_that_was_made_with_own_lists_is_a_source(source: Path) -> None:
+    own.write_lists(Path("lists"), train=["pug_4"], val=["pug_8"], test=["pug_12"])
+    first = downloaded(source, lists="lists")
+    shutil.copytree(download.DATASET, "copy")
+    assert downloaded("copy") == first
+
+
+@fault("Input", "data.lists without a list, not text, or no folder", "one line; the dataset of before stays")
+@pytest.mark.parametrize(
+    ("lists", "reason"),
+    [
+        ("nowhere", "data.lists = nowhere: no such folder; leave it empty for the official lists"),
+        ("params.yaml", "data.lists = params.yaml: no such folder"),
+        ("lists", "lists/val.txt: is missing, and data.lists needs train.txt, val.txt, test.txt"),
+        ("latin", "latin/test.txt: is not text in UTF-8"),
+    ],
+)
+def test_lists_that_are_none(source: Path, lists: str, reason: str) -> None:
+    (own.write_lists(Path("lists"), train=["pug_4"], val=[], test=["pug_8"]) / "val.txt").unlink()
+    own.write_lists(Path("latin"), train=["pug_4"], val=["pug_8"], test=[]).joinpath("test.txt").write_bytes(b"\xe9")
+    assert reason in refused(source, lists=lists)
+
+
+@fault("Hostile", "names in data.lists with paths and terminal escapes", "not read; named by preprocess")
+def test_own_lists_cannot_reach_out_of_the_source(source: Path) -> None:
+    (source / "secret.jpg").write_bytes(b"secret")
+    hostile = ["../secret", "/etc/passwd", "a\x1b[2J", "..", ".hidden", "x" * 300]
+    own.write_lists(Path("lists"), train=["pug_4", *hostile], val=["pug_8"], test=["pug_12"])
+    files = downloaded(source, lists="lists")
+    assert {name for name in files if name.startswith("images")} == {f"images/pug_{n}.jpg" for n in (4, 8, 12)}
+    assert b"../secret\n/etc/passwd" in files["annotations/train.txt"], "kept, so that preprocess names them"
+
+
+# --- images/ and masks/ -----------------------------------------------------------------------------------------------
+
+
+def test_images_and_masks_become_the_official_layout() -> None:
+    source = own.make_source(Path("own"))
+    files = downloaded(source)
+    names = own.names()
+    assert read_list(download.DATASET / "annotations/test.txt") == [names[0], names[10], names[20]]
+    others = [name for name in names if name not in (names[0], names[10], names[20])]
+    assert read_list(download.DATASET / "annotations/trainval.txt") == others
+    assert {Path(name).stem for name in files if name.endswith(".jpg")} == {*names}
+    for name in names:
+        with Image.open(download.DATASET / f"annotations/trimaps/{name}.png") as trimap:
+            pet = np.asarray(trimap)
+        with Image.open(next((source / "masks").glob(f"{name}*"))) as mask:
+            assert (pet == np.where(np.asarray(mask), 1, 2)).all()
+    assert downloaded(source) == files
+
+
+def test_images_and_masks_with_own_lists() -> None:
+    source, names = own.make_source(Path("own")), own.names()
+    own.write_lists(Path("lists"), train=names[3:9], val=[f"{names[0]}.png"], test=names[1:3])
+    files = downloaded(source, lists="lists")
+    assert read_list(download.DATASET / "annotations/val.txt") == [names[0]]
+    assert {Path(name).stem for name in files if name.endswith(".jpg")} == {*names[:9]}
+
+
+@fault("Input", "a mask without a photograph", "left out, and named")
+def test_surplus_masks_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    source = own.make_source(Path("own"))
+    for number in range(7):
+        shutil.copyfile(source / "masks/IMG-000.png", source / f"masks/left{number}.png")
+    files = downloaded(source)
+    assert not any("left" in name for name in files)
+    said = capsys.readouterr().err
+    assert said == (
+        "own/masks: 7 without a photograph, left out: left0.png, left1.png, left2.png, left3.png, left4.png ...\n"
+    )
+
+
+BAD_MASKS: dict[str, tuple[Image.Image, str]] = {
+    "grey": (Image.linear_gradient("L").resize((60, 48)), "not 0 and 1, 0 and 255, or 1, 2 and 3"),
+    "three values": (Image.fromarray(np.array([[0, 1, 255]], np.uint8)), "holds 0, 1, 255, not 0 and 1, 0 and 255"),
+    "colours": (Image.new("RGB", (60, 48)), "has pixels of type RGB, not one value each"),
+    "16 bits": (Image.fromarray(np.full((48, 60), 65535, np.uint16)), "has pixels of type I;16"),
+    "transparency": (Image.new("LA", (60, 48)), "has pixels of type LA"),
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=fault("Input", f"a mask of images/ and masks/: {kind}", f"`{reason}`; or left out"))
+        for kind, (_, reason) in BAD_MASKS.items()
+    ],
+)
+def test_what_is_no_mask_is_named_and_left_to_preprocess(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source = own.make_source(Path("own"))
+    mask, reason = BAD_MASKS[kind]
+    mask.save(source / "masks/IMG-000.png")
+    files = downloaded(source)
+    assert files["annotations/trimaps/IMG-000.png"] == (source / "masks/IMG-000.png").read_bytes()
+    said = capsys.readouterr().err
+    assert said.startswith("own/masks/IMG-000.png: ") and reason in said
+
+
+def test_masks_that_are_trimaps_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    source = own.make_source(Path("own"))
+    Image.fromarray(np.array([[1, 2, 3]], np.uint8)).save(source / "masks/IMG-000.png")
+    files = downloaded(source)
+    assert files["annotations/trimaps/IMG-000.png"] == (source / "masks/IMG-000.png").read_bytes()
+    assert capsys.readouterr().err == ""
+
+
+@fault("Input", "a photograph of images/ and masks/ whose name cannot stand in a list", "one line with its name")
+@pytest.mark.parametrize("name", ["my cat", "#1", "a\\b", 'a"b', "x" * 241])
+def test_a_name_that_cannot_stand_in_a_list(name: str) -> None:
+    source = own.make_source(Path("own"))
+    (source / "images" / f"{name}.jpg").write_bytes(b"")
+    assert f"own/images: {name!r} cannot stand in a list; rename it" in refused(source)
+
+
+@fault("Input", "data.breeds for photographs of no breed", "one line; the dataset of before stays")
+def test_there_are_no_breeds_to_choose() -> None:
+    assert "'pug', no breed of this source; it names no breeds" in refused(own.make_source(Path("own")), breeds=["pug"])

@@ -18,10 +18,12 @@ from oxford_pet import (
     BORDER,
     PET,
     SIDES,
+    SPLITS,
     Entry,
     SimpleOxfordPetDataset,
     foreground,
     read_list,
+    read_split,
     split_trainval,
 )
 from reliability import fault
@@ -56,9 +58,10 @@ def test_a_line_of_a_list(breed: str, number: int, species: int) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        *("", "pug_1", "pug_1 1 2", "pug_1 1 2 3 4", "pug 1 2 3", "_1 1 2 3", "pug_x 1 2 3", "pug_² 1 2 3"),
+        *("", "pug_1 1", "pug_1 1 2", "pug_1 1 2 3 4", "pug 1 2 3", "_1 1 2 3", "pug_x 1 2 3", "pug_² 1 2 3"),
         *("pug_1 1 3 1", "pug_1 1 two 1"),
         *("../pug_1 1 2 3", "/pug_1 1 2 3", "a\\pug_1 1 2 3", "C:pug_1 1 2 3", 'a"pug_1 1 2 3', "pug\x1b_1 1 2 3"),
+        *("../pug", "/pug", "a\\pug", "C:pug", 'a"pug', "pug\x1b", ".pug", "..", "x" * 241),
     ],
 )
 def test_a_line_that_is_none(line: str) -> None:
@@ -69,8 +72,9 @@ def test_a_line_that_is_none(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("pug_1 1 2", "3 fields in place of NAME CLASS SPECIES BREED"),
-        ("pug_1 1 2 3 4", "5 fields in place of NAME CLASS SPECIES BREED"),
+        ("pug_1 1 2", "3 fields in place of NAME or NAME CLASS SPECIES BREED"),
+        ("pug_1 1 2 3 4", "5 fields in place of NAME or NAME CLASS SPECIES BREED"),
+        ("pug/1", "'pug/1' is not the name of a photograph"),
         ("pug1 1 2 3", "'pug1' is not of the form Breed_123"),
         ("pug_1 1 3 1", "species '3' is not 1 or 2"),
     ],
@@ -95,6 +99,11 @@ def test_the_third_field_is_the_species(line: str) -> None:
     assert Entry.parse("pug_1 2 1 2").species == "cat"
 
 
+@pytest.mark.parametrize("line", ["IMG-0012", " pug_1 ", "宠物", "a.b"])
+def test_a_name_alone_says_nothing_of_breed_and_species(line: str) -> None:
+    assert Entry.parse(line) == (line.strip(), "", "")
+
+
 @fault("Input", "a line of a list that is none", "refused with the reason")
 @given(st.text(max_size=60))
 def test_any_line_is_read_or_refused(line: str) -> None:
@@ -102,7 +111,8 @@ def test_any_line_is_read_or_refused(line: str) -> None:
         entry = Entry.parse(line)
     except ValueError:
         return
-    assert entry.name.startswith(entry.breed) and entry.species in ("cat", "dog")
+    assert entry.name.startswith(entry.breed) and entry.species in ("cat", "dog", "")
+    assert bool(entry.breed) == bool(entry.species) == (len(line.split()) == 4)
     assert Path("folder", entry.name).parent == Path("folder")
 
 
@@ -111,6 +121,27 @@ def test_a_list_without_comments_and_blank_lines(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_bytes("\ufeff#Image CLASS-ID\r\npug_1 1 2 3\r\n\r\n  \npug_2 1 2 3".encode())
     assert read_list(file) == ["pug_1 1 2 3", "pug_2 1 2 3"]
+
+
+def lists(folder: Path, **lines: str) -> Path:
+    for name, text in lines.items():
+        (folder / f"{name}.txt").write_text("\n".join(text), encoding="utf-8")
+    return folder
+
+
+def test_the_lines_of_a_split_are_those_of_the_courses_rule_or_of_own_lists(tmp_path: Path) -> None:
+    own = lists(tmp_path, train="abc", val="de", test="f")
+    assert [read_split(own, split) for split in SPLITS] == [["a", "b", "c"], ["d", "e"], ["f"]]
+    both = lists(own, trainval="klmnopqrstuvw")
+    assert [read_split(both, split) for split in SPLITS] == [list("lmnopqrstvw"), ["k", "u"], ["f"]]
+
+
+@pytest.mark.parametrize(("gone", "missing"), [("train", "trainval.txt"), ("test", "test.txt")])
+def test_a_list_that_is_not_there_is_named(tmp_path: Path, gone: str, missing: str) -> None:
+    own = lists(tmp_path, train="abc", val="de", test="f")
+    (own / f"{gone}.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=missing):
+        read_split(own, gone)
 
 
 @pytest.fixture

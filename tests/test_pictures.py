@@ -115,6 +115,16 @@ def test_the_best_breed_is_on_top_below_all_photographs() -> None:
     assert places_of_dots[2] < places_of_dots[0] < places_of_dots[1]
 
 
+def test_without_breeds_the_picture_says_so() -> None:
+    table, names = breeds({"all": 0.7})
+    assert not pictures.has_breeds(table) and pictures.has_breeds(breeds({"all": 0.7, "pug": 0.7})[0])
+    picture = decoded(pictures.by_group(table, names))
+    assert all(shows(picture, name) for name in LOOKS)
+    as_if = decoded(pictures.by_group(table.assign(kind="breed"), names))
+    heading = slice(0, 30)  # rows
+    assert (picture[heading] != as_if[heading]).any(), "another heading"
+
+
 def test_many_breeds_and_long_names_have_room() -> None:
     few = decoded(pictures.by_group(*breeds({"all": 0.7, "pug": 0.7})))
     names = [f"{'long_name_' * 9}{i} $\\frac$" for i in range(37)]

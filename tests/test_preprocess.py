@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import dataset_sheet
 import download
+import own
 import preprocess
 from oxford_pet import SPLITS, SimpleOxfordPetDataset, read_list, split_trainval
 from pets import list_line, make_dataset, write_data_params, write_lists
+from photos import sheet
 from reliability import fault
 from utils import Refusal
 
@@ -31,7 +32,7 @@ SIDE = 32
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dataset_sheet, "TILE", 32)  # its PNG is what takes the time here
+    monkeypatch.setattr(sheet, "TILE", 32)  # its PNG is what takes the time here
 
 
 @pytest.fixture
@@ -390,6 +391,88 @@ def test_no_name_ever_stands_in_two_splits(
     assert len(kept) == len(set(kept)) == len({*trainval, *test})
     assert {entry.name for entry in splits["test"]} == {list_line(n).split()[0] for n in test}
     assert bool(bad) == (len(kept) < len(trainval) + len(test))
+
+
+def a_mask_of_another_size(source: Path) -> None:
+    Image.new("L", (20, 30), 255).save(source / "masks/IMG-002.png")
+
+
+def no_mask(source: Path) -> None:
+    (source / "masks/IMG-002.png").unlink()
+
+
+def a_grey_mask(source: Path) -> None:
+    Image.linear_gradient("L").resize((48, 48)).save(source / "masks/IMG-002.png")
+
+
+def a_mask_of_16_bits(source: Path) -> None:
+    Image.fromarray(np.full((48, 48), 65535, np.uint16)).save(source / "masks/IMG-002.png")
+
+
+def half_a_mask(source: Path) -> None:
+    content = (source / "masks/IMG-002.png").read_bytes()
+    (source / "masks/IMG-002.png").write_bytes(content[: len(content) // 2])
+
+
+OWN_OFFENCES: dict[Callable[[Path], None], str] = {
+    a_mask_of_another_size: "photograph is 48 x 48, but its mask is 20 x 30",
+    no_mask: "mask is missing",
+    a_grey_mask: "beside 1, 2 and 3",
+    a_mask_of_16_bits: "mask has pixels of type I;16",
+    half_a_mask: "mask cannot be read",
+}
+
+
+@pytest.mark.parametrize(
+    "offence",
+    [
+        pytest.param(
+            offence,
+            marks=fault(
+                "Input",
+                f"a source of images/ and masks/ with {offence.__name__.replace('_', ' ')}",
+                f"`{OWN_OFFENCES[offence]}`, or left out where that is chosen",
+            ),
+        )
+        for offence in OWN_OFFENCES
+    ],
+)
+def test_an_offender_among_own_masks_is_named_or_left_out(offence: Callable[[Path], None]) -> None:
+    offence(own.make_source(Path("own")))
+    write_data_params(Path(), source="own")
+    download.main()
+    with pytest.raises(Refusal, match=f"1 cannot be used: IMG-002: .*{OWN_OFFENCES[offence]}"):
+        preprocess.main()
+    preprocessed(on_bad="skip")
+    everything = names("train") + names("valid") + names("test")
+    assert sorted(everything) == [name for name in own.names() if name != "IMG-002"]
+
+
+def test_photographs_and_masks_of_no_breed() -> None:
+    """Split by the rule: every tenth for testing, then the course's rule for the others."""
+    source = own.make_source(Path("own"))
+    write_data_params(Path(), source="own")
+    download.main()
+    arrays = preprocessed()
+    expected = own.names()
+    assert names("test") == [expected[0], expected[10], expected[20]]
+    others = [name for name in expected if name not in names("test")]
+    assert names("valid") == [others[0], others[10], others[20]]
+    assert names("train") == [name for name in others if name not in names("valid")]
+    assert {(row["breed"], row["species"]) for split in SPLITS for row in table(split)} == {("", "")}
+    assert {(row["breeds"], row["cats"], row["dogs"]) for row in metrics()["splits"]} == {(0, 0, 0)}
+    for pixels, name in zip(arrays["train"], names("train"), strict=True):
+        with Image.open(next((source / "masks").glob(f"{name}*"))) as mask:
+            pet = np.asarray(mask.convert("L").resize((SIDE, SIDE), Image.Resampling.NEAREST)) > 0
+        assert (pixels[..., 3] == np.where(pet, 1, 2)).all()
+
+
+def test_lists_of_ones_own_say_which_photograph_is_for_what(dataset: Path) -> None:
+    own.write_lists(dataset / "annotations", train=["pug_4", "Birman_3"], val=["pug_8 4 2 2"], test=["Birman_7"])
+    (dataset / "annotations/trainval.txt").unlink()
+    preprocessed()
+    assert [names(split) for split in SPLITS] == [["pug_4", "Birman_3"], ["pug_8"], ["Birman_7"]]
+    assert [table(split)[0]["breed"] for split in SPLITS] == ["", "pug", ""]
 
 
 @fault("Hostile", "lines of a list with paths and terminal escapes", "named, shown escaped; nothing is read")

@@ -210,3 +210,9 @@ def test_groups_are_all_then_species_then_breeds_by_alphabet() -> None:
         ("pug", "breed", [True, False, False]),
     ]
     assert [name for name, _, _ in groups(rows[:1])] == ["all", "dogs", "pug"]
+    nameless = [{"species": "", "breed": ""}, *rows[:1]]
+    assert [(name, chosen.tolist()) for name, _, chosen in groups(nameless)] == [
+        ("all", [True, True]),
+        ("dogs", [False, True]),
+        ("pug", [False, True]),
+    ]

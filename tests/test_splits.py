@@ -59,6 +59,23 @@ def test_valid_is_every_tenth_line_of_trainval(dataset: Path) -> None:
     assert [row["name"] for row in split.rows] == [trainval[0], trainval[10], trainval[20]]
 
 
+def test_valid_is_what_val_txt_names_where_there_is_no_trainval(dataset: Path) -> None:
+    (dataset / "annotations/trainval.txt").unlink()
+    pets.write_lists(dataset, train=["pug_4"], val=["Birman_3", "pug_8 4 2 2"], test=["pug_24"])
+    assert splits.official(dataset, SIDE, "valid").rows == [
+        {"name": "Birman_3", "breed": "", "species": ""},
+        {"name": "pug_8", "breed": "pug", "species": "dog"},
+    ]
+    assert [row["name"] for row in splits.official(dataset, SIDE, "test").rows] == ["pug_24"]
+
+
+def test_a_photograph_may_have_another_suffix(dataset: Path) -> None:
+    before = splits.official(dataset, SIDE, "test").pixels[:2]
+    (dataset / "images/pug_24.jpg").rename(dataset / "images/pug_24.JPEG")
+    (dataset / "images/Abyssinian_25.jpg").rename(dataset / "images/Abyssinian_25.png")
+    assert (splits.official(dataset, SIDE, "test").pixels[:2] == before).all()
+
+
 def test_pixels_are_those_of_photograph_and_trimap_squeezed_into_a_square(dataset: Path) -> None:
     split = splits.official(dataset, SIDE, "test")
     found = split.pixels[1:4]
@@ -121,6 +138,13 @@ def test_cached_photographs_with_their_rows(cache: Path) -> None:
     assert split.trimaps == Path("dataset/annotations/trimaps")
 
 
+def test_cached_photographs_of_no_breed(cache: Path) -> None:
+    rows = ["name,breed,species,height,width", *(f"{number},,,10,20" for number in range(3))]
+    (cache / "test.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    split = splits.cached(cache, Path("dataset"), "test")
+    assert split.rows[1] == {"name": "1", "breed": "", "species": "", "height": "10", "width": "20"}
+
+
 def edited(how: Callable[[list[dict[str, str]]], object]) -> Callable[[Path], None]:
     def change(table: Path) -> None:
         with table.open(newline="", encoding="utf-8") as file:
@@ -140,7 +164,8 @@ def edited(how: Callable[[list[dict[str, str]]], object]) -> Callable[[Path], No
         (Path.unlink, r"test\.csv: not found; `dvc repro preprocess` makes it"),
         (edited(list.pop), r"test\.csv: does not belong to test\.npy"),
         (edited(lambda rows: rows.append(rows[0])), r"test\.csv: does not belong to test\.npy"),
-        (edited(lambda rows: rows[2].update(breed="")), r"test\.csv: does not belong to test\.npy"),
+        (edited(lambda rows: rows[2].update(name="")), r"test\.csv: does not belong to test\.npy"),
+        (edited(lambda rows: [row.pop("breed") for row in rows]), r"test\.csv: does not belong to test\.npy"),
         (edited(lambda rows: [row.pop("species") for row in rows]), r"test\.csv: does not belong to test\.npy"),
         (lambda table: table.write_bytes(b"\xff\xfe"), r"test\.csv: does not belong to test\.npy"),
         (lambda table: table.write_text("name\n" + "x" * 200_000), r"test\.csv: does not belong to test\.npy"),

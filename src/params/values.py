@@ -22,6 +22,7 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 BelowOne = Annotated[Number, Field(ge=0, lt=1)]
 Flag = Annotated[bool, Strict()]
+AnyText = Annotated[str, StringConstraints(strict=True, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1)]
 Threads = Annotated[Count, Field(le=1024)]
 

@@ -25,6 +25,8 @@ from report.looks import Look, looks
 EXCESS, MISSED = "#D55E00", "#56B4E9"  # false positives, false negatives
 MISTAKES = {"wrongly called pet": EXCESS, "pet not found": MISSED}
 
+NO_BREEDS = "Dice: this dataset names no breeds"
+
 INK, QUIET, GRID = "#222222", "#666666", "#e4e4e4"
 WIDTH = 5.0  # inches: narrow, so that the text is still readable where a phone shows the picture
 TITLE = 11.5  # points
@@ -144,7 +146,7 @@ def distribution(scores: Mapping[str, np.ndarray]) -> bytes:
 
 
 def by_group(table: pd.DataFrame, names: Sequence[str]) -> bytes:
-    """Mean Dice of all photographs, of cats and dogs, and of each breed, the best on top."""
+    """Mean Dice of all photographs, of cats and dogs, and of each breed, the best on top; where there are any."""
     mean = table[[f"{name}_dice" for name in names if name != "ensemble"]].mean(axis=1)
     order = table.assign(is_breed=table["kind"] == "breed", mean=mean).sort_values(
         ["is_breed", "kind", "mean", "group"], ascending=[True, True, False, True]
@@ -155,15 +157,20 @@ def by_group(table: pd.DataFrame, names: Sequence[str]) -> bytes:
     handles: list[Artist] = []
     for name, look in looks(names).items():
         handles += axes.plot(order[f"{name}_dice"], rows, look.marker, color=look.colour, label=look.title)
-    axes.axhline((~order["is_breed"]).sum() - 0.5, color=QUIET, linewidth=0.8)
+    if has_breeds(table):
+        axes.axhline((~order["is_breed"]).sum() - 0.5, color=QUIET, linewidth=0.8)
     labels = [f"{short(group)} ({count})" for group, count in zip(order["group"], order["images"], strict=True)]
     axes.set_yticks(rows, labels)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    legend(figure, "Dice by breed", handles, columns=3)
+    legend(figure, "Dice by breed" if has_breeds(table) else NO_BREEDS, handles, columns=3)
     return png(figure)
+
+
+def has_breeds(table: pd.DataFrame) -> bool:
+    return bool((table["kind"] == "breed").any())
 
 
 def chart(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:

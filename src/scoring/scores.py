@@ -156,8 +156,11 @@ def points(mean_dice: float) -> int:
 
 
 def groups(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, str, Tensor]]:
-    """(name, kind, mask over rows): all photographs, each species there is, each breed in alphabetical order."""
-    breeds = sorted({row["breed"] for row in rows}, key=lambda breed: (breed.lower(), breed))
+    """(name, kind, mask over rows): all photographs, each species there is, each breed in alphabetical order.
+
+    A dataset of names alone knows neither species nor breeds.
+    """
+    breeds = sorted({row["breed"] for row in rows} - {""}, key=lambda breed: (breed.lower(), breed))
     chosen = [("all", "all", [True] * len(rows))]
     chosen += [(f"{kind}s", "species", [row["species"] == kind for row in rows]) for kind in ("cat", "dog")]
     chosen += [(breed, "breed", [row["breed"] == breed for row in rows]) for breed in breeds]

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
-from photos import Unusable, open_pair, open_trimap
+from oxford_pet import Entry, SimpleOxfordPetDataset, list_of, read_split
+from photos import Unusable, open_pair, open_trimap, pictures_in
 from shared.thresholds import Pixels
 from utils import Refusal
 
@@ -40,17 +40,18 @@ def cached(cache: Path, dataset: Path, split: str) -> Split:
         raise Refusal(f"{table}: not found; `dvc repro preprocess` makes it") from None
     except (UnicodeDecodeError, csv.Error):
         rows = []
-    if len(rows) != len(pixels) or not all(all(row.get(key) for key in Entry._fields) for row in rows):
+    if len(rows) != len(pixels) or not all(
+        row.get("name") and None not in (row.get("breed"), row.get("species")) for row in rows
+    ):
         raise Refusal(f"{table}: does not belong to {split}.npy; `dvc repro --force preprocess` makes both again")
     return Split(rows, pixels, trimaps_of(dataset))
 
 
 def official(folder: Path, side: int, split: str) -> Split:
-    """`test`: what test.txt names; `valid`: every tenth of trainval.txt. Decoded when it is used."""
-    listed = folder / "annotations" / ("test.txt" if split == "test" else "trainval.txt")
+    """`test`: what test.txt names; `valid`: every tenth of trainval.txt, or val.txt. Decoded when it is used."""
+    listed = list_of(folder / "annotations", split)
     try:
-        lines = read_list(listed)
-        entries = [Entry.parse(line) for line in (lines if split == "test" else split_trainval(lines)[1])]
+        entries = [Entry.parse(line) for line in read_split(folder / "annotations", split)]
     except (FileNotFoundError, NotADirectoryError):
         raise Refusal(f"{listed}: not found; a dataset in the official layout has images/ and annotations/") from None
     except ValueError as error:  # also where it is no text
@@ -65,6 +66,7 @@ class Decoded:
 
     def __init__(self, folder: Path, entries: Sequence[Entry], side: int) -> None:
         self.folder, self.entries, self.side = folder, entries, side
+        self.photographs = pictures_in(folder / "images", ".jpg")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -74,7 +76,8 @@ class Decoded:
             return torch.from_numpy(np.stack(list(pool.map(self._square, self.entries[rows]))))
 
     def _square(self, entry: Entry) -> np.ndarray:
-        file, mask = self.folder / "images" / f"{entry.name}.jpg", trimaps_of(self.folder) / f"{entry.name}.png"
+        file = self.photographs.get(entry.name, self.folder / "images" / f"{entry.name}.jpg")
+        mask = trimaps_of(self.folder) / f"{entry.name}.png"
         try:
             image, _ = open_pair(file, mask, self.side)
         except Unusable as reason:

@@ -29,9 +29,10 @@ from reliability import fault
 from results import NETWORKS, make_results
 from scoring import splits
 from shared import checkpoint
+from source.layout import layout
 from utils import Refusal
 
-pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # photos.py does the same for the scripts
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # src/photos does the same for the scripts
 
 T = TypeVar("T")
 FEW, MANY = 50, 200
@@ -159,7 +160,7 @@ def test_any_list(examples: int) -> None:
     source = pets.make_dataset(Path("source"), trainval=2, test=1)
 
     def read() -> None:
-        download.select(source, Path("target"), [])
+        download.select(layout(source, "", []), Path("target"), masks=False)
         preprocess.read_splits(source / "annotations")
         splits.official(source, 32, "test")
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import own
 from download import SUMS
 from misbehaving import Request, serving
 from reliability import fault
@@ -134,6 +135,16 @@ def scores(change: Callable[[dict[str, Any]], object]) -> Arrange:
         values = json.loads(SCORES.read_text())
         change(values)
         SCORES.write_text(json.dumps(values))
+
+    return arrange
+
+
+def own_lists(**lists: list[str]) -> Arrange:
+    """In place of trainval.txt."""
+
+    def arrange() -> None:
+        TRAINVAL.unlink()
+        own.write_lists(TRAINVAL.parent, **lists)
 
     return arrange
 
@@ -264,6 +275,44 @@ CASES = [
     Case("a list names what is not there", add(TEST, "pug_77 4 2 2"), "preprocess", "pug_77: mask is missing"),
     Case(
         "a list names a photograph twice", add(TEST, "pug_16 4 2 2"), "preprocess", "pug_16 in test: is listed before"
+    ),
+    Case(
+        "a list of one's own names a photograph twice",
+        own_lists(train=["pug_4", "pug_8", "pug_4"], val=["Birman_3"]),
+        "preprocess",
+        "1 cannot be used: pug_4 in train: is listed before, in train",
+    ),
+    Case(
+        "lists of one's own name a photograph for training and for testing",
+        own_lists(train=["pug_4", "pug_16"], val=["Birman_3"]),
+        "preprocess",
+        "1 cannot be used: pug_16 in train: is listed before, in test",
+    ),
+    Case(
+        "lists of one's own name a photograph for training and for validation",
+        own_lists(train=["pug_4", "pug_8"], val=["Birman_3", "pug_8"]),
+        "preprocess",
+        "1 cannot be used: pug_8 in valid: is listed before, in train",
+    ),
+    Case(
+        "a list of one's own is empty",
+        own_lists(train=["pug_4"], val=["# nothing"]),
+        "preprocess",
+        "not one photograph for valid; see data.breeds, data.lists, and the 0 left out",
+    ),
+    Case(
+        "a list of one's own holds a path, and a name with a space",
+        own_lists(train=["pug_4", "images/pug_8", "my cat"], val=["Birman_3"]),
+        "preprocess",
+        "2 cannot be used: train list, 'images/pug_8': is no line of a list: ... is not the name of a photograph; "
+        "train list, 'my cat': is no line of a list: 2 fields in place of NAME or NAME CLASS SPECIES BREED",
+    ),
+    Case("the lists lack one of three", own_lists(train=["pug_4"]), "preprocess", "trainval.txt: not found"),
+    Case(
+        "data.lists is a file",
+        with_params(data={"lists": "params.yaml"}),
+        "download",
+        "data.lists = params.yaml: no such folder",
     ),
     Case("a list of a dataset to score is a folder", folder(TEST), ANY, "test.txt: Is a directory"),
     Case(

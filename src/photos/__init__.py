@@ -15,6 +15,10 @@ from oxford_pet import BORDER, PET
 # Told by content, not by file name; JPEG includes the MPO of some cameras. EPS and PDF are left out: for those, Pillow
 # starts other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"),
+    *(".jp2", ".ppm", ".pgm"),
+)
 MAX_PIXELS = 89_478_485  # a quarter of a GB as RGB; a few kB can claim any size
 DRAFT = 4  # a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as this many pixels become one
 
@@ -28,6 +32,16 @@ class Unusable(Exception):
     """Why the file `path` cannot be used, in a few words, without its name."""
 
     path: Path
+
+
+def pictures_in(folder: Path, suffix: str) -> dict[str, Path]:
+    """The files by their names without suffix. What a file is follows from its content, so any suffix will do.
+
+    Of several with the same name it is the one with the given suffix, else one with the suffix of a picture.
+    """
+    files = [file for file in folder.glob("[!.]*") if file.is_file()]
+    files.sort(key=lambda file: (file.suffix == suffix, file.suffix.lower() in SUFFIXES, file.name))
+    return {file.stem: file for file in files}
 
 
 def open_photo(path: Path) -> Image.Image:
