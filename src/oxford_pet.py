@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -80,6 +81,7 @@ class SimpleOxfordPetDataset:
 
     def __init__(self, cache: str | Path, split: str) -> None:
         file = Path(cache) / f"{split}.npy"
+        self.table = file.with_suffix(".csv")
         try:
             self.pixels: np.ndarray = np.load(file, mmap_mode="c", allow_pickle=False)
         except FileNotFoundError:
@@ -106,6 +108,20 @@ class SimpleOxfordPetDataset:
             "trimap": pixels[..., 3],
             "mask": foreground(pixels[..., 3]),
         }
+
+    def rows(self) -> list[dict[str, str]]:
+        """Name, breed, species, height and width of each photograph, from the table beside the pixels."""
+        try:
+            with self.table.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            raise Refusal(f"{self.table}: not found; `dvc repro preprocess` makes it") from None
+        except (UnicodeDecodeError, csv.Error):
+            rows = []
+        if len(rows) != len(self) or not all(all(row.get(key) for key in Entry._fields) for row in rows):
+            advice = "`dvc repro --force preprocess` makes both again"
+            raise Refusal(f"{self.table}: does not belong to {self.table.stem}.npy; {advice}")
+        return rows
 
     def tensor(self) -> torch.Tensor:
         """All pixels as one tensor over the memory map."""

@@ -452,7 +452,7 @@ def test_empty_masks_are_learnt_as_empty(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         pixels = training.pixels(8)
         pixels[..., 3] = 2
-        np.save(folder / f"dataset/cache/{split}.npy", pixels)
+        training.cache(folder / "dataset/cache", split, pixels)
     training.stage(folder)
     dices = [float(row["valid_dice"]) for row in history(folder)]
     assert dices[0] < dices[-1] == 1

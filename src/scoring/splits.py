@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,18 +30,8 @@ class Split(NamedTuple):
 
 def cached(cache: Path, dataset: Path, split: str) -> Split:
     """A split as it was preprocessed."""
-    pixels = SimpleOxfordPetDataset(cache, split).tensor()
-    table = cache / f"{split}.csv"
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise Refusal(f"{table}: not found; `dvc repro preprocess` makes it") from None
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
-    if len(rows) != len(pixels) or not all(all(row.get(key) for key in Entry._fields) for row in rows):
-        raise Refusal(f"{table}: does not belong to {split}.npy; `dvc repro --force preprocess` makes both again")
-    return Split(rows, pixels, trimaps_of(dataset))
+    found = SimpleOxfordPetDataset(cache, split)
+    return Split(found.rows(), found.tensor(), trimaps_of(dataset))
 
 
 def official(folder: Path, side: int, split: str) -> Split:
