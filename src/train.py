@@ -40,7 +40,7 @@ from learning import parallel, resume
 from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
 from learning.origin import hash_of_code, split_used, threshold_of
 from learning.seeds import derived_seed
-from oxford_pet import SimpleOxfordPetDataset, foreground
+from oxford_pet import SimpleOxfordPetDataset, counted, foreground
 from params import FILE, flat, load, networks
 from params.training import Train, of_network
 from shared import checkpoint
@@ -72,6 +72,7 @@ class Job(NamedTuple):
     settings: Train
     seed: int
     threads: int
+    border: str
 
     @property
     def out_channels(self) -> int:
@@ -103,7 +104,7 @@ def job_of(name: str, values: Mapping[str, Any]) -> Job:
         if other != name and loadable(other):
             config_of(other, values)
     settings = Train.model_validate(of_network(values, name))
-    return Job(name, config_of(name, values), settings, values["seed"], values["threads"])
+    return Job(name, config_of(name, values), settings, values["seed"], values["threads"], values["data"]["border"])
 
 
 def loadable(network: str) -> bool:
@@ -156,16 +157,17 @@ def prepared(job: Job, train_pixels: Tensor, device: torch.device) -> Trainer:
     refuse_unequal_shares(job.settings.batch_size, parallel.size())
     if job.settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
         raise Refusal(f"{FILE}: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
+    refuse_other_size(job.settings.sizes, train_pixels.shape[1])
     mean, std = statistics(train_pixels, job.settings.input)
     torch.manual_seed(derived_seed(job.seed, "weights"))
     network = models.build(job.name, CHANNELS[job.settings.input], job.out_channels, job.config)
-    return Trainer(network, job.settings, job.seed, device, mean, std)
+    return Trainer(network, job.settings, job.seed, device, mean, std, job.border)
 
 
 def made_from(job: Job, found: Mapping[str, Any]) -> resume.Fingerprint:
     """Everything that the weights follow from. A state made from anything else is not resumed."""
     choices = {job.name: job.config, "train": job.settings.model_dump()}
-    values = {"seed": job.seed, **dict(flat(choices)), **found}
+    values = {"seed": job.seed, "border": job.border, **dict(flat(choices)), **found}
     data = [CACHE / f"{split}.{kind}" for split in ("train", "valid") for kind in ("npy", "csv")]
     return resume.fingerprint(values, {file.as_posix(): file for file in data} | code_of(job.name))
 
@@ -178,7 +180,7 @@ def code_of(network: str) -> dict[str, Path]:
 def sources_of(job: Job) -> dict[str, Any]:
     """What the weights will be made from, as it is before the training: files may change meanwhile."""
     train, valid = (SimpleOxfordPetDataset(CACHE, split) for split in ("train", "valid"))
-    data = {"image_size": train.pixels.shape[1]}
+    data = {"image_size": train.pixels.shape[1], "border": job.border}
     return {
         "seed": job.seed,
         "params": {"data": data, "train": job.settings.model_dump(), job.name: job.config},
@@ -192,7 +194,7 @@ def until_finished(
     name: str, trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor, keeper: resume.Keeper
 ) -> None:
     """Epoch by epoch; the state of each is kept, and a network that does not learn is named once."""
-    settings, baseline = trainer.settings, all_foreground(valid_pixels)
+    settings, baseline = trainer.settings, all_foreground(valid_pixels, trainer.border)
     warned = False
     try:
         while not finished(trainer.history, settings):
@@ -226,7 +228,7 @@ def best_weights(
     chosen = {
         "best_epoch": trainer.best["epoch"],
         "valid_dice": trainer.best["valid_dice"],
-        "threshold": threshold_of(weights, valid_pixels, trainer.device),
+        "threshold": threshold_of(weights, valid_pixels, trainer.device, job.border),
     }
     return replace(weights, origin=checkpoint.Origin(**sources, **chosen))
 
@@ -267,6 +269,16 @@ def refuse_unequal_shares(batch_size: int, processes: int) -> None:
             )
 
 
+def refuse_other_size(sizes: Sequence[int], side: int) -> None:
+    """The last size is that of the photographs that validate, choose a threshold and are scored."""
+    if sizes and (sizes[-1] != side or list(sizes) != sorted(sizes)):
+        raise Refusal(
+            f"{FILE}: train.sizes = {list(sizes)}: must grow to data.image_size, which is {side}; take [] to train at "
+            "that size alone",
+            2,
+        )
+
+
 def finished(history: list[Row], settings: Train) -> bool:
     return len(history) >= settings.epochs or 0 < settings.patience <= waiting(history)
 
@@ -296,10 +308,11 @@ def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> N
     )
 
 
-def all_foreground(pixels: Tensor) -> float:
+def all_foreground(pixels: Tensor, border: str = "pet") -> float:
     """Validation Dice of calling every pixel pet."""
-    truth = foreground(pixels[..., 3])
-    return float(dice(confusion(torch.ones_like(truth), truth)).mean())
+    trimaps = pixels[..., 3]
+    truth = foreground(trimaps, border)
+    return float(dice(confusion(torch.ones_like(truth), truth, counted(trimaps, border))).mean())
 
 
 def say(line: str) -> None:

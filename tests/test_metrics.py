@@ -172,6 +172,23 @@ def test_the_histogram_finds_what_comparing_at_each_threshold_finds(maps: np.nda
             assert torch.equal(curves[:, method, step], expected)
 
 
+@given(
+    arrays.arrays(np.float32, (2, 2, 3, 4), elements=levels),
+    arrays.arrays(bool, (2, 3, 4)),
+    arrays.arrays(bool, (2, 3, 4)),
+)
+@settings(max_examples=20)
+def test_the_histogram_leaves_out_what_does_not_count(maps: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> None:
+    curves = dice_by_threshold(*map(torch.from_numpy, (maps, truth, seen)))
+    for step, threshold in enumerate(THRESHOLDS):
+        for method, photograph in np.ndindex(2, 2):
+            counts = seen[photograph]
+            predicted, real = maps[photograph, method][counts] >= np.float32(threshold), truth[photograph][counts]
+            pixels = predicted.sum() + real.sum()
+            expected = 2 * (predicted & real).sum() / pixels if pixels else 1
+            assert curves[photograph, method, step].item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("best", "expected"), [([0.3], 0.3), ([0.1, 0.45, 0.6], 0.45), (THRESHOLDS, 0.5)])
 def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken(best: list[float], expected: float) -> None:
     curve = torch.tensor([0.9 if threshold in best else 0.2 for threshold in THRESHOLDS]).double()

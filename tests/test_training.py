@@ -326,7 +326,7 @@ def test_weights_say_what_they_were_trained_on(trained: Path) -> None:
     assert found.seed == 42
     assert found.params["train"] == training.settings(lr=0.005).model_dump()
     assert found.params["unet"]["width"] == 4
-    assert found.params["data"] == {"image_size": 32}
+    assert found.params["data"] == {"image_size": 32, "border": "pet"}
     best = max(history(trained), key=lambda row: float(row["valid_dice"]))
     assert (found.best_epoch, f"{found.valid_dice:.6g}") == (int(best["epoch"]), best["valid_dice"])
     for split, seed, used in (("train", 1, found.train), ("valid", 2, found.valid)):
@@ -338,20 +338,29 @@ def test_weights_say_what_they_were_trained_on(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"input": "gray_edges", "loss": "ce"}, {"precision": "bf16", "ema": 0.9}], ids=str
+    ("border", "changes"),
+    [
+        ("pet", {}),
+        ("background", {"input": "gray_edges", "loss": "ce"}),
+        ("ignore", {"precision": "bf16", "ema": 0.9}),
+    ],
 )
-def test_the_threshold_is_the_one_that_evaluation_would_choose(tmp_path: Path, changes: dict[str, Any]) -> None:
-    folder = training.workplace(tmp_path / "x", validation=21, train=changes)
+def test_the_threshold_is_the_one_that_evaluation_would_choose(
+    tmp_path: Path, border: str, changes: dict[str, Any]
+) -> None:
+    folder = training.workplace(tmp_path / "x", validation=21, data={"border": border}, train=changes)
     training.stage(folder)
     weights = checkpoint.load(folder / "saved_models/unet.pth")
     assert weights.origin
     pixels = torch.from_numpy(np.load(folder / "dataset/cache/valid.npy"))
     predictor = Predictor(weights, "none", CPU)
     found = predictor(pixels[..., :3])
-    truth = pixels[..., 3] != 2
-    by_hand = [float(dice(confusion(found >= step / 100, truth)).mean()) for step in range(5, 96)]
+    trimaps = pixels[..., 3]
+    truth = trimaps == 1 if border == "background" else trimaps != 2
+    seen = trimaps != 3 if border == "ignore" else None
+    by_hand = [float(dice(confusion(found >= step / 100, truth, seen)).mean()) for step in range(5, 96)]
     assert by_hand[round(weights.origin.threshold * 100) - 5] == pytest.approx(max(by_hand), abs=1e-6)
-    curve = threshold_curves(lambda images: predictor(images).unsqueeze(1), pixels, lambda _: None)[0]
+    curve = threshold_curves(lambda images: predictor(images).unsqueeze(1), pixels, lambda _: None, border)[0]
     assert weights.origin.threshold == best_threshold(curve)
 
 

@@ -68,10 +68,10 @@ def network(name: str = "unet", in_channels: int = 3, out_channels: int = 1) -> 
     return build(name, in_channels, out_channels, SMALL[name])
 
 
-def trainer(name: str = "unet", seed: int = 1, **changes: Any) -> Trainer:
+def trainer(name: str = "unet", seed: int = 1, border: str = "pet", **changes: Any) -> Trainer:
     chosen = settings(**changes)
     made = network(name, CHANNELS[chosen.input], 2 if chosen.loss == "ce" else 1)
-    return Trainer(made, chosen, seed, CPU, *statistics(TRAIN, chosen.input))
+    return Trainer(made, chosen, seed, CPU, *statistics(TRAIN, chosen.input), border)
 
 
 def epochs(it: Trainer, count: int, on_step: Callable[[int, int], None] = lambda *_: None) -> Trainer:

@@ -32,11 +32,11 @@ def hash_of_code(files: Mapping[str, Path]) -> str:
 
 
 @torch.inference_mode()
-def threshold_of(weights: Weights, valid: Tensor, device: torch.device) -> float:
+def threshold_of(weights: Weights, valid: Tensor, device: torch.device, border: str) -> float:
     """What evaluation would choose for these weights on validation, without test-time augmentation."""
     network = weights.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def maps(images: Tensor) -> Tensor:
         return weights.probabilities(network, unit(images.to(device))).unsqueeze(1)
 
-    return best_threshold(threshold_curves(maps, valid, lambda _: None)[0])
+    return best_threshold(threshold_curves(maps, valid, lambda _: None, border)[0])

@@ -15,4 +15,5 @@ class Data(Section):
     breeds: list[Text]
     limit: Annotated[Whole, Field(ge=0)]
     image_size: Annotated[Whole, Field(ge=SIDES.start, lt=SIDES.stop)]
+    border: Literal["pet", "background", "ignore"]
     on_bad: Literal["fail", "skip"]

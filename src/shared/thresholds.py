@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from oxford_pet import foreground
+from oxford_pet import counted, foreground
 from shared.metrics import dice
 
 BATCH = 16  # photographs at once, fewer of those larger than USUAL, so that memory does not grow with their size
@@ -37,22 +37,31 @@ def batches(pixels: Pixels) -> Iterator[Tensor]:
             yield pixels[start : start + count]
 
 
-def threshold_curves(methods: Methods, pixels: Pixels, on_batch: Callable[[int], object]) -> Tensor:
+def threshold_curves(
+    methods: Methods, pixels: Pixels, on_batch: Callable[[int], object], border: str = "pet"
+) -> Tensor:
     """(M, T): each method's mean Dice over a split at each of THRESHOLDS."""
     total = torch.zeros(1)
     for batch in batches(pixels):
         maps = methods(batch[..., :3])
-        total = total + dice_by_threshold(maps, foreground(batch[..., 3]).to(maps.device)).sum(0).cpu()
+        trimaps = batch[..., 3].to(maps.device)
+        seen = counted(trimaps, border) if border == "ignore" else None
+        total = total + dice_by_threshold(maps, foreground(trimaps, border), seen).sum(0).cpu()
         on_batch(len(batch))
     return total / len(pixels)
 
 
-def dice_by_threshold(maps: Tensor, truth: Tensor) -> Tensor:
-    """(B, M, T) Dice of (B, M, H, W) probabilities at each of THRESHOLDS: one histogram instead of T comparisons."""
+def dice_by_threshold(maps: Tensor, truth: Tensor, counted: Tensor | None = None) -> Tensor:
+    """(B, M, T) Dice of (B, M, H, W) probabilities at each of THRESHOLDS: one histogram instead of T comparisons.
+
+    Where `counted` is false, a pixel does not count.
+    """
     steps, cells = len(THRESHOLDS), maps.shape[0] * maps.shape[1]
     reached = torch.bucketize(maps, maps.new_tensor(THRESHOLDS), right=True)  # how many thresholds a pixel reaches
     cell = torch.arange(cells, device=maps.device).view(*maps.shape[:2], 1, 1)
     index = (cell * 2 + truth.unsqueeze(1)) * (steps + 1) + reached
+    if counted is not None:
+        index = index[counted.unsqueeze(1).expand_as(index)]
     histogram = torch.bincount(index.flatten(), minlength=cells * 2 * (steps + 1)).view(*maps.shape[:2], 2, steps + 1)
     at_least = histogram.flip(-1).cumsum(-1).flip(-1)
     false_positive, true_positive = at_least[..., 1:].unbind(2)
