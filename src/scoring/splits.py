@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from oxford_pet import Entry, SimpleOxfordPetDataset, read_list, split_trainval
-from photos import Unusable, open_pair, open_trimap
+from photos import Unusable, open_pair, open_trimap, squeezed
 from shared.thresholds import Pixels
 from utils import Refusal
 
@@ -35,18 +35,30 @@ def cached(cache: Path, dataset: Path, split: str) -> Split:
 
 
 def official(folder: Path, side: int, split: str) -> Split:
-    """`test`: what test.txt names; `valid`: every tenth of trainval.txt. Decoded when it is used."""
+    """A list of a folder in the official layout. Decoded when it is used."""
+    entries = entries_of(folder, split)
+    return Split([entry._asdict() for entry in entries], Decoded(folder, entries, side), trimaps_of(folder))
+
+
+def official_masks(folder: Path, side: int, split: str) -> Pixels:
+    """The trimaps of such a list alone, for what does not look at photographs: they are black here."""
+    return DecodedMasks(folder, entries_of(folder, split), side)
+
+
+def entries_of(folder: Path, split: str) -> list[Entry]:
+    """`test`: what test.txt names; `valid`: every tenth of trainval.txt; `train`: the others of it."""
     listed = folder / "annotations" / ("test.txt" if split == "test" else "trainval.txt")
     try:
         lines = read_list(listed)
-        entries = [Entry.parse(line) for line in (lines if split == "test" else split_trainval(lines)[1])]
+        chosen = lines if split == "test" else split_trainval(lines)[split == "valid"]
+        entries = [Entry.parse(line) for line in chosen]
     except (FileNotFoundError, NotADirectoryError):
         raise Refusal(f"{listed}: not found; a dataset in the official layout has images/ and annotations/") from None
     except ValueError as error:  # also where it is no text
         raise Refusal(f"{listed}: not a list of photographs: {error}") from None
     if not entries:
         raise Refusal(f"{listed}: names no photographs")
-    return Split([entry._asdict() for entry in entries], Decoded(folder, entries, side), trimaps_of(folder))
+    return entries
 
 
 class Decoded:
@@ -69,6 +81,13 @@ class Decoded:
         except Unusable as reason:
             raise Refusal(f"{reason.path}: {reason}; repair it or take it off the list") from None
         return np.asarray(image)
+
+
+class DecodedMasks(Decoded):
+    def _square(self, entry: Entry) -> np.ndarray:
+        square = np.zeros((self.side, self.side, 4), np.uint8)
+        square[..., 3] = np.asarray(squeezed(own_trimap(trimaps_of(self.folder), entry.name), self.side))
+        return square
 
 
 def trimaps_of(dataset: Path) -> Path:
