@@ -33,8 +33,8 @@ def origin_of(origin: Origin | None) -> dict[str, str]:
         return dict.fromkeys(unknown, "not known: weights of the first version do not say it")
     return {
         "seed": str(origin.seed),
-        "trained on": split(origin.train),
-        "validated on": split(origin.valid),
+        **split("trained on", "train", origin.train),
+        **split("validated on", "valid", origin.valid),
         "code": f"sha256 {origin.code}",
         "best epoch": f"{origin.best_epoch}, with a validation Dice of {origin.valid_dice:.4f}",
         "threshold": f"{origin.threshold}, the best on the {origin.valid.photographs:,} validation photographs",
@@ -42,12 +42,16 @@ def origin_of(origin: Origin | None) -> dict[str, str]:
     }
 
 
-def split(used: SplitUsed) -> str:
-    return f"{used.photographs:,} photographs; names sha256 {used.names}; pixels sha256 {used.pixels}"
+def split(verb: str, name: str, used: SplitUsed) -> dict[str, str]:
+    return {
+        verb: f"{used.photographs:,} photographs",
+        f"{name} names": f"sha256 {used.names}",
+        f"{name} pixels": f"sha256 {used.pixels}",
+    }
 
 
 def words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in flat(values))
+    return ", ".join(f"{name}={value}" for name, value in flat(values))
 
 
 def line(name: str, text: str) -> str:
