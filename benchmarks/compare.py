@@ -239,7 +239,7 @@ def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
     for tta in SCALES:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
-        curve = threshold_curves(alone(predict), splits["valid"], lambda _: None)[0]
+        curve = threshold_curves(alone(predict), splits["valid"], "pet", lambda _: None)[0]
         best = best_threshold(curve)
         for name, pixels in splits.items():
             row[f"{name}_{tta}"] = float(dice(counts(predict, best, pixels)).mean())

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from scoring.options import add_prediction_options
+from scoring.options import add_border_option, add_prediction_options
 from utils import described, run
 
 
@@ -30,9 +30,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--weights", nargs="+", type=Path, metavar="W", help="score these; of several also the ensemble")
     add("--data", type=Path, metavar="FOLDER", help="a dataset in the official layout; default: the cached photographs")
     add_prediction_options(parser, "the weights' own; of weights without one, the best on validation")
+    add_border_option(parser)
     args = parser.parse_args(words)
-    if args.weights is None and (args.data or args.tta or args.threshold):
-        parser.error("--data, --tta and --threshold go with --weights; the stage reads params.yaml")
+    if args.weights is None and (args.data or args.tta or args.threshold or args.border):
+        parser.error("--data, --tta, --threshold and --border go with --weights; the stage reads params.yaml")
     return args
 
 
@@ -43,7 +44,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oxford_pet import SimpleOxfordPetDataset, foreground
+from oxford_pet import BORDERS, SimpleOxfordPetDataset, foreground
 from params import load, networks
 from params.evaluation import Evaluate
 from progress import progress
@@ -66,6 +67,7 @@ SHEET, WORST = 8, 12  # photographs kept for the pictures
 def stage() -> None:
     values = load()
     names, settings = networks(values), Evaluate.model_validate(values["evaluate"])
+    border = values["data"]["border"]
     where = device.setup(values["threads"], portable=True)
     files = [Path(f"saved_models/{name}.pth") for name in names]
     valid = cached("valid")
@@ -73,20 +75,21 @@ def stage() -> None:
     refuse_swapped(files, trained)
     predictors = [Predictor(weights, settings.tta, where) for weights in trained]
     learnt = with_ensemble(names)
-    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(cached_pixels("train"))}
+    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(cached_pixels("train"), border)}
     methods = all_methods(predictors, list(baselines.values()))
 
-    curves = dict(zip([*learnt, *baselines], validation_curves(methods, valid), strict=True))
+    curves = dict(zip([*learnt, *baselines], validation_curves(methods, valid, border), strict=True))
     thresholds = {name: chosen_threshold(settings.threshold, curves[name]) for name in learnt}
     thresholds |= {"all_foreground": 0.5, "mean_mask": best_threshold(curves["mean_mask"])}
     test = cached("test")  # opened only here: nothing above may see the test split
-    scores = test_scores(methods, thresholds, test)
+    scores = test_scores(methods, thresholds, test, border)
 
     rows: dict[str, dict[str, Any]] = {}
     for name in learnt:
         rows[name] = summary(scores[name], test.rows, thresholds[name], settings.tta, with_points=name in names)
     for name in baselines:
         rows[name] = baseline_summary(scores[name], thresholds[name])
+    rows = {name: row | {"border": border} for name, row in rows.items()}
 
     photos = pictured(dict(zip(names, predictors, strict=True)), thresholds, test, scores)
     write_bytes(Path("dataset/predictions.npz"), photos)
@@ -95,6 +98,7 @@ def stage() -> None:
     write_csv(Path("plots/test_breeds.csv"), group_rows({name: scores[name] for name in learnt}, test.rows))
     write_json(Path("metrics/test.json"), metrics(rows, learnt, differences(names, scores)))
     shown = ["dice", "dice_low", "dice_high", "dice_native", "threshold", "points"]
+    print(f"{len(test.rows):,} test photographs; {BORDERS[border]}")
     print(table({name: {key: row[key] for key in shown if key in row} for name, row in rows.items()}))
 
 
@@ -106,6 +110,7 @@ def with_ensemble(names: Sequence[str]) -> list[str]:
 def any_weights(args: argparse.Namespace) -> None:
     """--weights: nothing is written."""
     where, tta = device.setup(torch.get_num_threads(), portable=True), args.tta or "none"
+    border = args.border or "pet"
     side = checkpoint.load(args.weights[0]).image_size if args.data else cached("test").side
     open_split = partial(splits.official, args.data, side) if args.data else cached
     test = open_split("test")
@@ -114,22 +119,27 @@ def any_weights(args: argparse.Namespace) -> None:
     if args.threshold:
         thresholds, lines = dict.fromkeys(names, args.threshold), [f"thresholds: {args.threshold}, by --threshold"]
     else:
-        thresholds, lines = thresholds_for(names, trained, all_methods(predictors), open_split)
+        thresholds, lines = thresholds_for(names, trained, all_methods(predictors), open_split, border)
     baselines = {"all_foreground": torch.ones(())}
     thresholds["all_foreground"] = 0.5
     try:
         open_masks = partial(splits.official_masks, args.data, side) if args.data else cached_pixels
-        baselines["mean_mask"], thresholds["mean_mask"] = mean_mask_and_threshold(open_masks)
+        baselines["mean_mask"], thresholds["mean_mask"] = mean_mask_and_threshold(open_masks, border)
     except Refusal as reason:
         lines.append(f"mean_mask is left out: {reason}")
-    scores = test_scores(all_methods(predictors, list(baselines.values())), thresholds, test)
+    scores = test_scores(all_methods(predictors, list(baselines.values())), thresholds, test, border)
     columns = {name: summary(scores[name], test.rows, thresholds[name], tta, with_points=True) for name in names}
     columns |= {name: baseline_summary(scores[name], thresholds[name]) for name in baselines}
-    print(f"{len(test.rows):,} photographs at {side} x {side} pixels", *map(printable, lines), table(columns), sep="\n")
+    print(f"{len(test.rows):,} photographs at {side} x {side} pixels; {BORDERS[border]}")
+    print(*map(printable, lines), table(columns), sep="\n")
 
 
 def thresholds_for(
-    names: Sequence[str], trained: Sequence[checkpoint.Weights], methods: Methods, open_split: Callable[[str], Split]
+    names: Sequence[str],
+    trained: Sequence[checkpoint.Weights],
+    methods: Methods,
+    open_split: Callable[[str], Split],
+    border: str,
 ) -> tuple[dict[str, float], list[str]]:
     """The weights' own, and for what has none the best on validation; and what is to be said about it.
 
@@ -147,7 +157,7 @@ def thresholds_for(
         except Refusal as reason:
             advice = "--threshold T needs no validation photographs"
             raise Refusal(f"{reason}; {advice}", reason.code) from None
-        curves = dict(zip(names, validation_curves(methods, valid), strict=True))
+        curves = dict(zip(names, validation_curves(methods, valid, border), strict=True))
         found |= {name: best_threshold(curves[name]) for name in lacking}
         chose |= dict.fromkeys(lacking, len(valid.rows))
         how.append(f"the best on {len(valid.rows):,} validation photographs for {', '.join(lacking)}")
@@ -162,10 +172,11 @@ def cached_pixels(split: str) -> Tensor:
     return SimpleOxfordPetDataset(CACHE, split).tensor()
 
 
-def mean_mask_and_threshold(open_masks: Callable[[str], Pixels]) -> tuple[Tensor, float]:
+def mean_mask_and_threshold(open_masks: Callable[[str], Pixels], border: str) -> tuple[Tensor, float]:
     """As in the stage: from the training photographs, and the best on validation."""
-    mask = mean_mask(open_masks("train"))
-    curves = threshold_curves(lambda images: mask.repeat(len(images), 1, 1, 1), open_masks("valid"), lambda _: None)
+    mask = mean_mask(open_masks("train"), border)
+    valid = open_masks("valid")
+    curves = threshold_curves(lambda images: mask.repeat(len(images), 1, 1, 1), valid, border, lambda _: None)
     return mask, best_threshold(curves[0])
 
 
@@ -204,26 +215,26 @@ def all_methods(predictors: Sequence[Predictor], baselines: Sequence[Tensor] = (
     return methods
 
 
-def mean_mask(train: Pixels) -> Tensor:
+def mean_mask(train: Pixels, border: str) -> Tensor:
     """How often each pixel is pet in the training split."""
-    total = sum(foreground(batch[..., 3]).sum(0) for batch in batches(train))
+    total = sum(foreground(batch[..., 3], border).sum(0) for batch in batches(train))
     return torch.as_tensor(total) / len(train)
 
 
-def validation_curves(methods: Methods, valid: Split) -> Tensor:
+def validation_curves(methods: Methods, valid: Split, border: str) -> Tensor:
     with progress("validation", len(valid.rows), "photographs") as bar:
-        return threshold_curves(methods, valid.pixels, bar.update)
+        return threshold_curves(methods, valid.pixels, border, bar.update)
 
 
 def chosen_threshold(wanted: Literal["auto"] | float, curve: Tensor) -> float:
     return best_threshold(curve) if wanted == "auto" else wanted
 
 
-def own_mask(trimaps: Path, name: str) -> Tensor:
-    return torch.from_numpy(foreground(np.asarray(splits.own_trimap(trimaps, name))))
+def own_trimap(trimaps: Path, name: str) -> Tensor:
+    return torch.from_numpy(np.array(splits.own_trimap(trimaps, name)))
 
 
-def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split) -> dict[str, Scores]:
+def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split, border: str) -> dict[str, Scores]:
     """Each method's scores. Results go into preallocated tensors, batch by batch, so that memory stays flat."""
     found = Scores.empty(len(test.rows), len(thresholds))
     with progress("test", len(test.rows), "photographs") as bar, ThreadPoolExecutor() as pool:
@@ -231,10 +242,10 @@ def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split) 
         for batch in batches(test.pixels):
             stop = start + len(batch)
             names = [row["name"] for row in test.rows[start:stop]]
-            own_size = pool.map(lambda name: own_mask(test.trimaps, name), names)
+            own_size = pool.map(lambda name: own_trimap(test.trimaps, name), names)
             maps = methods(batch[..., :3])
-            truth = foreground(batch[..., 3]).to(maps.device)
-            scores = score(maps, maps.new_tensor(list(thresholds.values())), truth, list(own_size))
+            trimaps = batch[..., 3].to(maps.device)
+            scores = score(maps, maps.new_tensor(list(thresholds.values())), trimaps, list(own_size), border)
             for whole, part in zip(found, scores, strict=True):
                 whole[start:stop] = part
             bar.update(len(batch))

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 PET, BACKGROUND, BORDER = 1, 2, 3  # the trimap's values
 NOWHERE = 0  # no pixel of a trimap has it
-BORDERS = ("pet", "background", "ignore")  # what the border may be taken for
+BORDERS = {  # what the border may be taken for
+    "pet": "the border counts as pet",
+    "background": "the border counts as background",
+    "ignore": "the border counts nowhere",
+}
 SIDES = range(16, 2049)  # of the cached squares, in pixels
 SPECIES = {"1": "cat", "2": "dog"}
 LONGEST = 240  # bytes of a name; file systems allow 255 with the suffix

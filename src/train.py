@@ -296,15 +296,16 @@ def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> N
                 first.append(time.perf_counter())
                 if done == FIRST_STEPS:
                     a_step = (first[1] - first[0]) / (FIRST_STEPS - 1)
-                    say(f"no GPU: about {spoken(a_step * steps * epochs)} on this CPU")
+                    say(f"no GPU: about {spoken(a_step * steps * trainer.work(number))} on this CPU")
 
         row = trainer.epoch(train_pixels, valid_pixels, on_step)
     seconds = time.perf_counter() - start
+    left = spoken(seconds * (trainer.work(number) - 1))
     say(
         f"epoch {number:{len(str(epochs))}}/{epochs}  lr {row['lr']:.2e}"
         f"  train: loss {row['train_loss']:.4f} Dice {row['train_dice']:.4f}"
         f"  valid: loss {row['valid_loss']:.4f} Dice {row['valid_dice']:.4f}"
-        f"  {seconds:.1f} s, {len(train_pixels) / seconds:.0f} images/s, {spoken(seconds * (epochs - number))} left"
+        f"  {seconds:.1f} s, {len(train_pixels) / seconds:.0f} images/s, {left} left"
     )
 
 

@@ -119,6 +119,12 @@ def test_squares_grow_by_equal_parts_of_the_epochs_to_those_that_are_cached(monk
     assert it.best["valid_dice"] == it.history[4]["valid_dice"]
 
 
+def test_the_work_that_is_left_grows_with_the_area_of_the_squares() -> None:
+    it = trainer(epochs=4, sizes=[16, 32])
+    assert [it.work(number) for number in range(1, 5)] == [1 + 1 + 4 + 4, 1 + 4 + 4, 2, 1]
+    assert trainer(epochs=4).work(2) == 3
+
+
 def test_a_smaller_square_has_the_mean_colour_and_the_middle_of_the_trimap() -> None:
     pixels = torch.arange(36, dtype=torch.uint8).view(1, 6, 6, 1).repeat(1, 1, 1, 4)
     pixels[..., 3] = 2

@@ -22,7 +22,7 @@ import pets
 import preprocess
 import training
 from handmade import bright, untrained, with_origin
-from oxford_pet import foreground
+from oxford_pet import BORDERS, foreground
 from reliability import fault
 from scoring import splits
 from scoring.predict import Predictor, resized
@@ -88,7 +88,7 @@ def test_the_stage_writes_its_metrics(project: Path, capsys: pytest.CaptureFixtu
     found = metrics()
     assert list(found) == list(METHODS)
     for name, entry in found.items():
-        numbers = {key: value for key, value in entry.items() if key not in ("tta", "method")}
+        numbers = {key: value for key, value in entry.items() if key not in ("tta", "border", "method")}
         assert np.isfinite(list(numbers.values())).all()
         assert ("points" in entry) == (name in NETWORKS)
         if name not in ("all_foreground", "mean_mask"):
@@ -274,10 +274,10 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path) -> None:
     Image.new("L", (9, 7), 2).save(tmp_path / "x.png")
     pixels = Drawn()
     split = splits.Split([{"name": "x", "breed": "x", "species": "cat"}] * len(pixels), pixels, tmp_path)
-    found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), {"x": 0.5}, split)["x"]
+    found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), {"x": 0.5}, split, "pet")["x"]
     assert found.counts.shape == (1000, 4)
     assert found.boundary_f1.eq(1).all()
-    assert evaluate.mean_mask(pixels).eq(0).all()
+    assert evaluate.mean_mask(pixels, "pet").eq(0).all()
     assert pixels.longest == thresholds.BATCH
 
 
@@ -474,6 +474,26 @@ def test_any_weights_with_a_threshold_need_no_validation(project: Path, capsys: 
     assert "flip" in out
     assert "ensemble" not in out
     assert "warning" not in out
+
+
+@pytest.mark.parametrize("border", ["background", "ignore"])
+def test_the_stage_and_any_weights_score_under_a_border_rule(
+    border: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What calls everything pet has the Dice that the trimaps say."""
+    training.write_params(project, data={"image_size": 32, "border": border}, evaluate={"threshold": 0.4})
+    evaluate.stage()
+    said = capsys.readouterr().out
+    assert BORDERS[border] in said
+    assert {entry["border"] for entry in metrics().values()} == {border}
+    trimaps = np.load("dataset/cache/test.npy")[..., 3]
+    pet, pixels = (trimaps == 1).sum((1, 2)), (trimaps != (3 if border == "ignore" else 0)).sum((1, 2))
+    assert metrics()["all_foreground"]["dice"] == pytest.approx((2 * pet / (pet + pixels)).mean(), abs=1e-5)
+    run("--weights", "saved_models/unet.pth", "--threshold", "0.4", "--border", border)
+    found = capsys.readouterr().out
+    assert BORDERS[border] in found
+    lines = {line.split()[0]: line.split()[1:] for line in found.splitlines()}
+    assert lines["dice"][0] == f"{metrics()['unet']['dice']:.4f}"
 
 
 def test_weights_of_one_name_are_told_apart(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -360,7 +360,7 @@ def test_the_threshold_is_the_one_that_evaluation_would_choose(
     seen = trimaps != 3 if border == "ignore" else None
     by_hand = [float(dice(confusion(found >= step / 100, truth, seen)).mean()) for step in range(5, 96)]
     assert by_hand[round(weights.origin.threshold * 100) - 5] == pytest.approx(max(by_hand), abs=1e-6)
-    curve = threshold_curves(lambda images: predictor(images).unsqueeze(1), pixels, lambda _: None, border)[0]
+    curve = threshold_curves(lambda images: predictor(images).unsqueeze(1), pixels, border, lambda _: None)[0]
     assert weights.origin.threshold == best_threshold(curve)
 
 

@@ -164,6 +164,11 @@ class Trainer:
         sizes = self.settings.sizes
         return sizes[epoch * len(sizes) // self.settings.epochs] if sizes else 0
 
+    def work(self, first: int) -> float:
+        """The epochs from `first` on (from 1), in epochs of its size: the work grows as the area of the squares."""
+        areas = [max(self.side(epoch), 1) ** 2 for epoch in range(first - 1, self.settings.epochs)]
+        return sum(areas) / areas[0]
+
     def counts(self, found: Tensor, trimaps: Tensor) -> Tensor:
         return confusion(found, foreground(trimaps, self.border), counted(trimaps, self.border))
 

@@ -39,4 +39,4 @@ def threshold_of(weights: Weights, valid: Tensor, device: torch.device, border: 
     def maps(images: Tensor) -> Tensor:
         return weights.probabilities(network, unit(images.to(device))).unsqueeze(1)
 
-    return best_threshold(threshold_curves(maps, valid, lambda _: None, border)[0])
+    return best_threshold(threshold_curves(maps, valid, border, lambda _: None)[0])

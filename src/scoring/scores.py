@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oxford_pet import counted, foreground
 from scoring.predict import resized
 from shared.metrics import confusion, dice, iou, is_pet
 
@@ -46,25 +47,27 @@ class Scores(NamedTuple):
 # --- a photograph's scores --------------------------------------------------------------------------------------------
 
 
-def score(maps: Tensor, thresholds: Tensor, truth: Tensor, native: Sequence[Tensor]) -> Scores:
-    """Of a batch: (B, M, H, W) probabilities, M thresholds, (B, H, W) masks, and masks at the photographs' own size.
+def score(maps: Tensor, thresholds: Tensor, trimaps: Tensor, native: Sequence[Tensor], border: str) -> Scores:
+    """Of a batch: (B, M, H, W) probabilities, M thresholds, (B, H, W) trimaps, and those at the photographs' own size.
 
-    At their own size the probabilities are resized, then thresholded.
+    At their own size the probabilities are resized, then thresholded. Contours take ignored pixels as right.
     """
     shape = maps.shape[:2]
     predicted = is_pet(maps, thresholds[:, None, None]).flatten(0, 1)
-    real = truth.unsqueeze(1).expand_as(maps).flatten(0, 1)
-    own_size = [dice(_native_counts(maps[i : i + 1], thresholds, mask)) for i, mask in enumerate(native)]
+    every = trimaps.unsqueeze(1).expand_as(maps).flatten(0, 1)
+    real, counts = foreground(every, border), counted(every, border)
+    own_size = [dice(_native_counts(maps[i : i + 1], thresholds, own, border)) for i, own in enumerate(native)]
     return Scores(
-        confusion(predicted, real).view(*shape, 4).cpu(),
-        boundary_f1(predicted, real).view(shape).cpu(),
+        confusion(predicted, real, counts).view(*shape, 4).cpu(),
+        boundary_f1(torch.where(counts, predicted, real), real).view(shape).cpu(),
         torch.stack(own_size).cpu(),
     )
 
 
-def _native_counts(maps: Tensor, thresholds: Tensor, mask: Tensor) -> Tensor:
-    predicted = is_pet(resized(maps, *mask.shape)[0], thresholds[:, None, None])
-    return confusion(predicted, mask.to(maps.device).expand_as(predicted))
+def _native_counts(maps: Tensor, thresholds: Tensor, trimap: Tensor, border: str) -> Tensor:
+    predicted = is_pet(resized(maps, *trimap.shape)[0], thresholds[:, None, None])
+    every = trimap.to(maps.device).expand_as(predicted)
+    return confusion(predicted, foreground(every, border), counted(every, border))
 
 
 def precision(counts: Tensor) -> Tensor:

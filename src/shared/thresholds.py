@@ -37,35 +37,29 @@ def batches(pixels: Pixels) -> Iterator[Tensor]:
             yield pixels[start : start + count]
 
 
-def threshold_curves(
-    methods: Methods, pixels: Pixels, on_batch: Callable[[int], object], border: str = "pet"
-) -> Tensor:
-    """(M, T): each method's mean Dice over a split at each of THRESHOLDS."""
+def threshold_curves(methods: Methods, pixels: Pixels, border: str, on_batch: Callable[[int], object]) -> Tensor:
+    """(M, T): each method's mean Dice over a split at each of THRESHOLDS, under a border rule."""
     total = torch.zeros(1)
     for batch in batches(pixels):
         maps = methods(batch[..., :3])
-        trimaps = batch[..., 3].to(maps.device)
-        seen = counted(trimaps, border) if border == "ignore" else None
-        total = total + dice_by_threshold(maps, foreground(trimaps, border), seen).sum(0).cpu()
+        total = total + dice_by_threshold(maps, batch[..., 3].to(maps.device), border).sum(0).cpu()
         on_batch(len(batch))
     return total / len(pixels)
 
 
-def dice_by_threshold(maps: Tensor, truth: Tensor, counted: Tensor | None = None) -> Tensor:
-    """(B, M, T) Dice of (B, M, H, W) probabilities at each of THRESHOLDS: one histogram instead of T comparisons.
-
-    Where `counted` is false, a pixel does not count.
-    """
+def dice_by_threshold(maps: Tensor, trimaps: Tensor, border: str) -> Tensor:
+    """(B, M, T) Dice of (B, M, H, W) probabilities at each of THRESHOLDS: one histogram instead of T comparisons."""
+    background, pet, ignored = range(3)
+    truth = torch.where(foreground(trimaps, border), pet, background)
+    truth = torch.where(counted(trimaps, border), truth, ignored)
     steps, cells = len(THRESHOLDS), maps.shape[0] * maps.shape[1]
     reached = torch.bucketize(maps, maps.new_tensor(THRESHOLDS), right=True)  # how many thresholds a pixel reaches
     cell = torch.arange(cells, device=maps.device).view(*maps.shape[:2], 1, 1)
-    index = (cell * 2 + truth.unsqueeze(1)) * (steps + 1) + reached
-    if counted is not None:
-        index = index[counted.unsqueeze(1).expand_as(index)]
-    histogram = torch.bincount(index.flatten(), minlength=cells * 2 * (steps + 1)).view(*maps.shape[:2], 2, steps + 1)
+    index = (cell * 3 + truth.unsqueeze(1)) * (steps + 1) + reached
+    histogram = torch.bincount(index.flatten(), minlength=cells * 3 * (steps + 1)).view(*maps.shape[:2], 3, steps + 1)
     at_least = histogram.flip(-1).cumsum(-1).flip(-1)
-    false_positive, true_positive = at_least[..., 1:].unbind(2)
-    false_negative = at_least[:, :, 1, :1] - true_positive
+    false_positive, true_positive, _ = at_least[..., 1:].unbind(2)
+    false_negative = at_least[:, :, pet, :1] - true_positive
     return dice(torch.stack([true_positive, false_positive, false_negative], -1))
 
 
