@@ -156,7 +156,9 @@ def of_fold(whole: Path, target: Path, fold: int) -> None:
     """Every FOLDS-th photograph of trainval validates, the others train."""
     pixels = np.concatenate([np.load(whole / f"{split}.npy") for split in ("valid", "train")])
     held = np.arange(len(pixels)) % FOLDS == fold
+    table = [row for split in ("valid", "train") for row in SimpleOxfordPetDataset(whole, split).rows()]
     for split, rows in (("train", ~held), ("valid", held)):
+        write_csv(target / f"{split}.csv", [table[row] for row in np.flatnonzero(rows)])
         with replacing(target / f"{split}.npy") as part, part.open("wb") as file:
             np.save(file, pixels[rows])
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from scoring.options import add_border_option, add_prediction_options
@@ -28,7 +29,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", nargs="+", type=Path, metavar="W", help="score these; of several also the ensemble")
     add("--data", type=Path, metavar="FOLDER", help="a dataset in the official layout; default: the cached photographs")
-    add_prediction_options(parser, "the best on validation")
+    add_prediction_options(parser, "the weights' own; of weights without one, the best on validation")
     add_border_option(parser)
     args = parser.parse_args(words)
     if args.weights is None and (args.data or args.tta or args.threshold or args.border):
@@ -59,6 +60,7 @@ from utils import Refusal, printable, rounded, write_bytes, write_csv, write_jso
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 cached = partial(splits.cached, CACHE, DATASET)
 BASELINE_SCORES = ("dice", "dice_dataset", "iou", "iou_dataset", "accuracy")
+FEW = 50  # photographs: a threshold that fewer have chosen may suit these alone
 SHEET, WORST = 8, 12  # photographs kept for the pictures
 
 
@@ -73,7 +75,7 @@ def stage() -> None:
     refuse_swapped(files, trained)
     predictors = [Predictor(weights, settings.tta, where) for weights in trained]
     learnt = with_ensemble(names)
-    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(train_pixels(), border)}
+    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(cached_pixels("train"), border)}
     methods = all_methods(predictors, list(baselines.values()))
 
     curves = dict(zip([*learnt, *baselines], validation_curves(methods, valid, border), strict=True))
@@ -86,8 +88,7 @@ def stage() -> None:
     for name in learnt:
         rows[name] = summary(scores[name], test.rows, thresholds[name], settings.tta, with_points=name in names)
     for name in baselines:
-        found = averages(scores[name])
-        rows[name] = {key: found[key] for key in BASELINE_SCORES} | {"threshold": thresholds[name]}
+        rows[name] = baseline_summary(scores[name], thresholds[name])
     rows = {name: row | {"border": border} for name, row in rows.items()}
 
     photos = pictured(dict(zip(names, predictors, strict=True)), thresholds, test, scores)
@@ -106,10 +107,6 @@ def with_ensemble(names: Sequence[str]) -> list[str]:
     return [*names, "ensemble"] if len(names) > 1 else list(names)
 
 
-def train_pixels() -> Tensor:
-    return SimpleOxfordPetDataset(CACHE, "train").tensor()
-
-
 def any_weights(args: argparse.Namespace) -> None:
     """--weights: nothing is written."""
     where, tta = device.setup(torch.get_num_threads(), portable=True), args.tta or "none"
@@ -117,16 +114,70 @@ def any_weights(args: argparse.Namespace) -> None:
     side = checkpoint.load(args.weights[0]).image_size if args.data else cached("test").side
     open_split = partial(splits.official, args.data, side) if args.data else cached
     test = open_split("test")
-    predictors = [Predictor(weights, tta, where) for weights in loaded(args.weights, side)]
-    methods, names = all_methods(predictors), with_ensemble(labels(args.weights))
-    if args.threshold is None:
-        curves = validation_curves(methods, open_split("valid"), border)
-        thresholds = {name: best_threshold(curve) for name, curve in zip(names, curves, strict=True)}
+    trained, names = loaded(args.weights, side), with_ensemble(labels(args.weights))
+    predictors = [Predictor(weights, tta, where) for weights in trained]
+    if args.threshold:
+        thresholds, lines = dict.fromkeys(names, args.threshold), [f"thresholds: {args.threshold}, by --threshold"]
     else:
-        thresholds = dict.fromkeys(names, args.threshold)
-    scores = test_scores(methods, thresholds, test, border)
+        thresholds, lines = thresholds_for(names, trained, all_methods(predictors), open_split, border)
+    baselines = {"all_foreground": torch.ones(())}
+    thresholds["all_foreground"] = 0.5
+    try:
+        open_masks = partial(splits.official_masks, args.data, side) if args.data else cached_pixels
+        baselines["mean_mask"], thresholds["mean_mask"] = mean_mask_and_threshold(open_masks, border)
+    except Refusal as reason:
+        lines.append(f"mean_mask is left out: {reason}")
+    scores = test_scores(all_methods(predictors, list(baselines.values())), thresholds, test, border)
+    columns = {name: summary(scores[name], test.rows, thresholds[name], tta, with_points=True) for name in names}
+    columns |= {name: baseline_summary(scores[name], thresholds[name]) for name in baselines}
     print(f"{len(test.rows):,} photographs at {side} x {side} pixels; {BORDERS[border]}")
-    print(table({name: summary(scores[name], test.rows, thresholds[name], tta, with_points=True) for name in names}))
+    print(*map(printable, lines), table(columns), sep="\n")
+
+
+def thresholds_for(
+    names: Sequence[str],
+    trained: Sequence[checkpoint.Weights],
+    methods: Methods,
+    open_split: Callable[[str], Split],
+    border: str,
+) -> tuple[dict[str, float], list[str]]:
+    """The weights' own, and for what has none the best on validation; and what is to be said about it.
+
+    Where all weights have one, the ensemble takes the mean.
+    """
+    origins = {name: weights.origin for name, weights in zip(names, trained, strict=False) if weights.origin}
+    found = {name: origin.threshold for name, origin in origins.items()}
+    chose = {name: origin.valid.photographs for name, origin in origins.items()}
+    if len(found) == len(trained) < len(names):
+        found["ensemble"], chose["ensemble"] = fmean(found.values()), min(chose.values())
+    how = [f"the weights' own for {', '.join(found)}"] if found else []
+    if lacking := [name for name in names if name not in found]:
+        try:
+            valid = open_split("valid")
+        except Refusal as reason:
+            advice = "--threshold T needs no validation photographs"
+            raise Refusal(f"{reason}; {advice}", reason.code) from None
+        curves = dict(zip(names, validation_curves(methods, valid, border), strict=True))
+        found |= {name: best_threshold(curves[name]) for name in lacking}
+        chose |= dict.fromkeys(lacking, len(valid.rows))
+        how.append(f"the best on {len(valid.rows):,} validation photographs for {', '.join(lacking)}")
+    lines = [f"thresholds: {'; '.join(how)}"]
+    if few := [f"{name} {chose[name]}" for name in names if chose[name] < FEW]:
+        advice = f"chosen on fewer than {FEW}, it may suit these alone; compare with --threshold 0.5"
+        lines.append(f"warning: few photographs chose the threshold ({', '.join(few)}); {advice}")
+    return {name: found[name] for name in names}, lines
+
+
+def cached_pixels(split: str) -> Tensor:
+    return SimpleOxfordPetDataset(CACHE, split).tensor()
+
+
+def mean_mask_and_threshold(open_masks: Callable[[str], Pixels], border: str) -> tuple[Tensor, float]:
+    """As in the stage: from the training photographs, and the best on validation."""
+    mask = mean_mask(open_masks("train"), border)
+    valid = open_masks("valid")
+    curves = threshold_curves(lambda images: mask.repeat(len(images), 1, 1, 1), valid, border, lambda _: None)
+    return mask, best_threshold(curves[0])
 
 
 def labels(files: Sequence[Path]) -> list[str]:
@@ -215,6 +266,12 @@ def summary(
             result[f"dice_{name}"] = averages(scores.where(mask))["dice"]
     result |= {"threshold": threshold, "tta": tta}
     return result | {"points": points(rounded(result["dice"]))} if with_points else result
+
+
+def baseline_summary(scores: Scores, threshold: float) -> dict[str, float]:
+    """The entry of what has learnt nothing."""
+    found = averages(scores)
+    return {key: found[key] for key in BASELINE_SCORES} | {"threshold": threshold}
 
 
 def differences(names: Sequence[str], scores: Mapping[str, Scores]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -109,6 +110,7 @@ class SimpleOxfordPetDataset:
 
     def __init__(self, cache: str | Path, split: str) -> None:
         file = Path(cache) / f"{split}.npy"
+        self.table = file.with_suffix(".csv")
         try:
             self.pixels: np.ndarray = np.load(file, mmap_mode="c", allow_pickle=False)
         except FileNotFoundError:
@@ -135,6 +137,20 @@ class SimpleOxfordPetDataset:
             "trimap": pixels[..., 3],
             "mask": foreground(pixels[..., 3]),
         }
+
+    def rows(self) -> list[dict[str, str]]:
+        """Name, breed, species, height and width of each photograph, from the table beside the pixels."""
+        try:
+            with self.table.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            raise Refusal(f"{self.table}: not found; `dvc repro preprocess` makes it") from None
+        except (UnicodeDecodeError, csv.Error):
+            rows = []
+        if len(rows) != len(self) or not all(row.get("name") and None not in row.values() for row in rows):
+            advice = "`dvc repro --force preprocess` makes both again"
+            raise Refusal(f"{self.table}: does not belong to {self.table.stem}.npy; {advice}")
+        return rows
 
     def tensor(self) -> torch.Tensor:
         """All pixels as one tensor over the memory map."""

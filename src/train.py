@@ -1,6 +1,6 @@
 """Stage: train one network from scratch and keep the weights of its best validation epoch.
 
-Reads params.yaml and dataset/cache/{train,valid}.npy; writes saved_models/NAME.pth, plots/history_NAME.csv and
+Reads params.yaml and dataset/cache/{train,valid}.{npy,csv}; writes saved_models/NAME.pth, plots/history_NAME.csv and
 metrics/NAME.json. An interrupted run goes on from its last whole epoch. Several machines train together with
 torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 src/train.py --model NAME
 """
@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ from tqdm import tqdm
 import models
 from learning import parallel, resume
 from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
+from learning.origin import hash_of_code, split_used, threshold_of
 from learning.seeds import derived_seed
 from oxford_pet import SimpleOxfordPetDataset, counted, foreground
 from params import FILE, flat, load, networks
@@ -122,6 +124,7 @@ def train(job: Job, device: torch.device) -> None:
     train_pixels, valid_pixels = splits(device)
     trainer = prepared(job, train_pixels, device)
     found = environment(device) | {"processes": parallel.size()}
+    sources = sources_of(job)
     keeper = resume.Keeper(STATES, job.name, made_from(job, found))
     state, news = parallel.from_first(keeper.load() if parallel.rank() == 0 else None)
     if state:
@@ -135,10 +138,10 @@ def train(job: Job, device: torch.device) -> None:
         if not trainer.best["epoch"]:
             raise
         aside = STATES / f"{job.name}.best.pth"
-        checkpoint.save(aside, best_weights(job, trainer, train_pixels, found))
+        checkpoint.save(aside, best_weights(job, trainer, found, sources, valid_pixels))
         raise Refusal(f"{stop}; the best weights so far (epoch {trainer.best['epoch']}) are in {aside}") from None
     if parallel.rank() == 0:
-        write_results(job.name, trainer, best_weights(job, trainer, train_pixels, found))
+        write_results(job.name, trainer, best_weights(job, trainer, found, sources, valid_pixels))
         keeper.path.unlink(missing_ok=True)
 
 
@@ -165,9 +168,26 @@ def made_from(job: Job, found: Mapping[str, Any]) -> resume.Fingerprint:
     """Everything that the weights follow from. A state made from anything else is not resumed."""
     choices = {job.name: job.config, "train": job.settings.model_dump()}
     values = {"seed": job.seed, "border": job.border, **dict(flat(choices)), **found}
-    files = [CACHE / "train.npy", CACHE / "valid.npy", *CODE, models.file_of(job.name)]
-    names = [file.relative_to(SRC) if file.is_relative_to(SRC) else file for file in files]
-    return resume.fingerprint(values, {name.as_posix(): file for name, file in zip(names, files, strict=True)})
+    data = [CACHE / f"{split}.{kind}" for split in ("train", "valid") for kind in ("npy", "csv")]
+    return resume.fingerprint(values, {file.as_posix(): file for file in data} | code_of(job.name))
+
+
+def code_of(network: str) -> dict[str, Path]:
+    """The files of its training, by their names below src/."""
+    return {file.relative_to(SRC).as_posix(): file for file in [*CODE, models.file_of(network)]}
+
+
+def sources_of(job: Job) -> dict[str, Any]:
+    """What the weights will be made from, as it is before the training: files may change meanwhile."""
+    train, valid = (SimpleOxfordPetDataset(CACHE, split) for split in ("train", "valid"))
+    data = {"image_size": train.pixels.shape[1], "border": job.border}
+    return {
+        "seed": job.seed,
+        "params": {"data": data, "train": job.settings.model_dump(), job.name: job.config},
+        "train": split_used(train),
+        "valid": split_used(valid),
+        "code": hash_of_code(code_of(job.name)),
+    }
 
 
 def until_finished(
@@ -190,18 +210,27 @@ def until_finished(
         raise
 
 
-def best_weights(job: Job, trainer: Trainer, train_pixels: Tensor, found: dict[str, Any]) -> checkpoint.Weights:
-    return checkpoint.Weights(
+def best_weights(
+    job: Job, trainer: Trainer, found: dict[str, Any], sources: dict[str, Any], valid_pixels: Tensor
+) -> checkpoint.Weights:
+    """Those of the best epoch, with where they come from. Validation chooses their threshold; nothing sees test."""
+    weights = checkpoint.Weights(
         network=job.name,
         config=job.config,
         out_channels=job.out_channels,
         input=job.settings.input,
         mean=trainer.mean,
         std=trainer.std,
-        image_size=train_pixels.shape[1],
+        image_size=valid_pixels.shape[1],
         environment=found,
         state=trainer.best["state"],
     )
+    chosen = {
+        "best_epoch": trainer.best["epoch"],
+        "valid_dice": trainer.best["valid_dice"],
+        "threshold": threshold_of(weights, valid_pixels, trainer.device, job.border),
+    }
+    return replace(weights, origin=checkpoint.Origin(**sources, **chosen))
 
 
 def write_results(name: str, trainer: Trainer, weights: checkpoint.Weights) -> None:
@@ -214,7 +243,9 @@ def write_results(name: str, trainer: Trainer, weights: checkpoint.Weights) -> N
         **weights.environment,
     }
     write_json(Path(f"metrics/{name}.json"), {"valid_dice": trainer.best["valid_dice"], "run": [run_of]})
-    say(f"{name}: best validation Dice {trainer.best['valid_dice']:.4f} in epoch {trainer.best['epoch']}")
+    best, origin = trainer.best, weights.origin
+    threshold = f", threshold {origin.threshold}" if origin else ""
+    say(f"{name}: best validation Dice {best['valid_dice']:.4f} in epoch {best['epoch']}{threshold}")
 
 
 def size_of(trainer: Trainer) -> int:

@@ -21,7 +21,7 @@ import evaluate
 import pets
 import preprocess
 import training
-from handmade import bright, untrained
+from handmade import bright, untrained, with_origin
 from oxford_pet import BORDERS, foreground
 from reliability import fault
 from scoring import splits
@@ -350,6 +350,97 @@ def files() -> Mapping[Path, bytes]:
     return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
+def shown(out: str) -> dict[str, list[str]]:
+    """The lines of the table by their first words; the first line has the methods."""
+    return {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+
+
+OWN = ("--weights", "saved_models/unet.pth", "saved_models/resnet34_unet.pth")
+
+
+def own_thresholds(project: Path, *thresholds: float, **validated: int) -> None:
+    for file, weights, threshold in zip(OWN[1:], (bright(), untrained()), thresholds, strict=False):
+        checkpoint.save(project / file, with_origin(weights, threshold, **validated))
+
+
+@pytest.mark.parametrize("data", [(), ("--data", "dataset/oxford-iiit-pet")], ids=["cached", "folder"])
+def test_weights_bring_their_threshold_and_the_ensemble_takes_the_mean(
+    project: Path, capsys: pytest.CaptureFixture[str], data: tuple[str, ...]
+) -> None:
+    own_thresholds(project, 0.3, 0.62)
+    evaluate.stage()
+    capsys.readouterr()
+    run(*OWN, *data)
+    out = capsys.readouterr().out
+    in_stage = [f"{metrics()[name]['threshold']:.4f}" for name in METHODS[3:]]
+    assert shown(out)["threshold"] == ["0.3000", "0.6200", "0.4600", *in_stage]
+    assert "thresholds: the weights' own for unet, resnet34_unet, ensemble" in out.splitlines()
+    assert "warning" not in out
+    run(*OWN, *data, "--threshold", "0.4")
+    assert shown(capsys.readouterr().out)["threshold"] == [*["0.4000"] * 3, *in_stage]
+
+
+def test_weights_with_a_threshold_need_no_validation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_thresholds(project, 0.3)
+    (project / "dataset/oxford-iiit-pet/annotations/trainval.txt").unlink()
+    run("--weights", "saved_models/unet.pth", "--data", "dataset/oxford-iiit-pet")
+    lines = shown(capsys.readouterr().out)
+    assert lines["threshold"] == ["0.3000", "0.5000"]
+    assert lines["unet"] == ["all_foreground"]
+
+
+def test_a_threshold_is_chosen_for_weights_without_one_and_for_an_ensemble_with_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.stage()
+    own_thresholds(project, 0.33)
+    capsys.readouterr()
+    run(*OWN)
+    out, stage = capsys.readouterr().out, metrics()
+    expected = ["0.3300", *(f"{stage[name]['threshold']:.4f}" for name in METHODS[1:])]
+    assert shown(out)["threshold"] == expected
+    how = "the weights' own for unet; the best on 4 validation photographs for resnet34_unet, ensemble"
+    assert f"thresholds: {how}" in out.splitlines()
+    assert "few photographs chose the threshold (resnet34_unet 4, ensemble 4)" in out
+
+
+@pytest.mark.parametrize(("validated", "warned"), [(1, True), (49, True), (50, False)])
+def test_few_photographs_that_chose_are_warned_of(
+    project: Path, capsys: pytest.CaptureFixture[str], validated: int, warned: bool
+) -> None:
+    own_thresholds(project, 0.9, validated=validated)
+    run("--weights", "saved_models/unet.pth")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert [f"few photographs chose the threshold (unet {validated})" in line for line in lines] == [True] * warned
+    assert all("compare with --threshold 0.5" in line for line in lines)
+
+
+@fault("Input", "a dataset without a validation list, to score weights without a threshold", "one line with what helps")
+@pytest.mark.parametrize("data", [(), ("--data", "dataset/oxford-iiit-pet")], ids=["cached", "folder"])
+def test_no_validation_to_choose_from_says_that_a_threshold_helps(project: Path, data: tuple[str, ...]) -> None:
+    (project / "dataset/oxford-iiit-pet/annotations/trainval.txt").unlink()
+    (project / "dataset/cache/valid.npy").unlink()
+    with pytest.raises(Refusal, match=r"(trainval\.txt|valid\.npy): not found; .*--threshold T needs no validation"):
+        run("--weights", "saved_models/unet.pth", *data)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_without_usable_training_masks_one_baseline_is_left_out(
+    project: Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    own_thresholds(project, 0.3)
+    listed = (project / "dataset/oxford-iiit-pet/annotations/trainval.txt").read_text().split()[::4]
+    name = listed[{"train": 1, "valid": 0}[split]]
+    (project / f"dataset/oxford-iiit-pet/images/{name}.jpg").unlink()  # nobody needs it
+    run("--weights", "saved_models/unet.pth", "--data", "dataset/oxford-iiit-pet")
+    assert "mean_mask" in shown(capsys.readouterr().out)["unet"]
+    (project / f"dataset/oxford-iiit-pet/annotations/trimaps/{name}.png").write_bytes(b"no")
+    run("--weights", "saved_models/unet.pth", "--data", "dataset/oxford-iiit-pet")
+    out = capsys.readouterr().out
+    assert shown(out)["unet"] == ["all_foreground"]
+    assert f"mean_mask is left out: dataset/oxford-iiit-pet/annotations/trimaps/{name}.png: is not a picture" in out
+
+
 @pytest.mark.usefixtures("project")
 def test_any_weights_score_what_the_stage_found_and_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.stage()
@@ -360,10 +451,13 @@ def test_any_weights_score_what_the_stage_found_and_write_nothing(capsys: pytest
     run("--weights", "saved_models/unet.pth", "saved_models/resnet34_unet.pth", "--data", "dataset/oxford-iiit-pet")
     assert capsys.readouterr().out == on_cache
     assert files() == before
-    lines = {line.split()[0]: line.split()[1:] for line in on_cache.splitlines()}
+    lines = shown(on_cache)
     for score in ("dice", "dice_dataset", "iou", "dice_native", "threshold"):
-        assert lines[score] == [f"{metrics()[name][score]:.4f}" for name in METHODS[:3]]
-    assert lines["unet"] == ["resnet34_unet", "ensemble"]
+        found = metrics()
+        assert lines[score] == [f"{found[name][score]:.4f}" for name in METHODS if score in found[name]]
+    assert lines["unet"] == list(METHODS[1:])
+    chosen = "thresholds: the best on 4 validation photographs for unet, resnet34_unet, ensemble"
+    assert chosen in on_cache.splitlines()
 
 
 def test_any_weights_with_a_threshold_need_no_validation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,9 +466,14 @@ def test_any_weights_with_a_threshold_need_no_validation(project: Path, capsys: 
     data = ("--data", "dataset/oxford-iiit-pet")
     run("--weights", "saved_models/unet.pth", *data, "--threshold", "0.4", "--tta", "flip")
     out = capsys.readouterr().out
-    assert "0.4000" in out
+    assert shown(out)["threshold"] == ["0.4000", "0.5000"]
+    assert (
+        "thresholds: 0.4, by --threshold\nmean_mask is left out: dataset/oxford-iiit-pet/annotations/trainval.txt"
+        in out
+    )
     assert "flip" in out
     assert "ensemble" not in out
+    assert "warning" not in out
 
 
 @pytest.mark.parametrize("border", ["background", "ignore"])

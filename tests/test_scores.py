@@ -155,6 +155,21 @@ def test_a_threshold_curve_is_the_mean_dice_counted_by_hand() -> None:
     assert best_threshold(curves[1]) == 0.5, "of equals the one nearest to 0.5, though sums round differently"
 
 
+@pytest.mark.parametrize(("border", "both", "first"), [("pet", 1, 2 / 3), ("background", 2 / 3, 1), ("ignore", 1, 1)])
+def test_the_curve_follows_the_border_rule(border: str, both: float, first: float) -> None:
+    """Of four pixels one is pet, one is border, two are background; the first two are predicted, or the first alone."""
+    pixels = torch.zeros(1, 2, 2, 4, dtype=torch.uint8)
+    pixels[0, :, :, 3] = torch.tensor([[1, 3], [2, 2]])
+
+    def methods(_: Tensor) -> Tensor:
+        return torch.tensor([[[[0.9, 0.3], [0.0, 0.0]]]])
+
+    (curve,) = threshold_curves(methods, pixels, border, lambda _: None).tolist()
+    by_threshold = dict(zip(THRESHOLDS, curve, strict=True))
+    assert by_threshold[0.2] == pytest.approx(both)
+    assert by_threshold[0.6] == pytest.approx(first)
+
+
 def test_thresholds_go_from_5_to_95_percent() -> None:
     assert pytest.approx([number * 0.01 for number in range(5, 96)]) == THRESHOLDS
     assert (THRESHOLDS[0], THRESHOLDS[-1], len(THRESHOLDS)) == (0.05, 0.95, 91)
