@@ -147,7 +147,9 @@ class SimpleOxfordPetDataset:
             raise Refusal(f"{self.table}: not found; `dvc repro preprocess` makes it") from None
         except (UnicodeDecodeError, csv.Error):
             rows = []
-        if len(rows) != len(self) or not all(row.get("name") and None not in row.values() for row in rows):
+        if len(rows) != len(self) or not all(
+            row.get("name") and None not in (row.get("breed"), row.get("species")) for row in rows
+        ):
             advice = "`dvc repro --force preprocess` makes both again"
             raise Refusal(f"{self.table}: does not belong to {self.table.stem}.npy; {advice}")
         return rows
