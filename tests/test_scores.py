@@ -112,8 +112,8 @@ def test_each_border_rule_counts_as_by_hand(border: str, counts: list[int]) -> N
     assert curve[0, THRESHOLDS.index(0.5)].item() == pytest.approx(2 * tp / (2 * tp + fp + fn))
 
 
-def test_a_contour_takes_ignored_pixels_as_right() -> None:
-    """What is right but for the border has the true contour; under the other rules the contour is eight pixels off."""
+def test_a_contour_is_that_of_the_pixels_that_count() -> None:
+    """All of the truth is border here, and nothing is predicted."""
     trimaps = torch.full((1, 24, 24), BACKGROUND)
     trimaps[:, 8:16, 8:16] = BORDER
     found = {

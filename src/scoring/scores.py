@@ -50,7 +50,7 @@ class Scores(NamedTuple):
 def score(maps: Tensor, thresholds: Tensor, trimaps: Tensor, native: Sequence[Tensor], border: str) -> Scores:
     """Of a batch: (B, M, H, W) probabilities, M thresholds, (B, H, W) trimaps, and those at the photographs' own size.
 
-    At their own size the probabilities are resized, then thresholded. Contours take ignored pixels as right.
+    At their own size the probabilities are resized, then thresholded. Contours are those of the pixels that count.
     """
     shape = maps.shape[:2]
     predicted = is_pet(maps, thresholds[:, None, None]).flatten(0, 1)
@@ -59,7 +59,7 @@ def score(maps: Tensor, thresholds: Tensor, trimaps: Tensor, native: Sequence[Te
     own_size = [dice(_native_counts(maps[i : i + 1], thresholds, own, border)) for i, own in enumerate(native)]
     return Scores(
         confusion(predicted, real, counts).view(*shape, 4).cpu(),
-        boundary_f1(torch.where(counts, predicted, real), real).view(shape).cpu(),
+        boundary_f1(predicted & counts, real & counts).view(shape).cpu(),
         torch.stack(own_size).cpu(),
     )
 
