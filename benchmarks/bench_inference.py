@@ -33,7 +33,7 @@ def rows(place: Place) -> Iterator[Row]:
         weights = untrained(name)
         predictor = Predictor(weights, "none", where)
 
-        results = Results(place.folder, [name], [KNOWN[name].colour], 0.5, cutout=False)
+        results = Results(place.folder, [name], [KNOWN[name].colour], [0.5], cutout=False)
 
         def ours(predictor: Predictor = predictor, results: Results = results) -> int:
             segment([Job(file, file.stem) for file in files], [predictor], BATCH, results.write, lambda _: None)

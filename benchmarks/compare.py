@@ -33,9 +33,9 @@ from oxford_pet import SimpleOxfordPetDataset, foreground
 from params import whole
 from params.whole import Params
 from scoring.predict import SCALES, Predictor
-from scoring.scores import Methods, batches, best_threshold, threshold_curves
 from shared import checkpoint
 from shared.metrics import confusion, dice, is_pet
+from shared.thresholds import Methods, batches, best_threshold, threshold_curves
 from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
@@ -156,7 +156,9 @@ def of_fold(whole: Path, target: Path, fold: int) -> None:
     """Every FOLDS-th photograph of trainval validates, the others train."""
     pixels = np.concatenate([np.load(whole / f"{split}.npy") for split in ("valid", "train")])
     held = np.arange(len(pixels)) % FOLDS == fold
+    table = [row for split in ("valid", "train") for row in SimpleOxfordPetDataset(whole, split).rows()]
     for split, rows in (("train", ~held), ("valid", held)):
+        write_csv(target / f"{split}.csv", [table[row] for row in np.flatnonzero(rows)])
         with replacing(target / f"{split}.npy") as part, part.open("wb") as file:
             np.save(file, pixels[rows])
 
@@ -237,7 +239,7 @@ def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
     for tta in SCALES:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
-        curve = threshold_curves(alone(predict), splits["valid"], lambda _: None)[0]
+        curve = threshold_curves(alone(predict), splits["valid"], "pet", lambda _: None)[0]
         best = best_threshold(curve)
         for name, pixels in splits.items():
             row[f"{name}_{tta}"] = float(dice(counts(predict, best, pixels)).mean())

@@ -48,6 +48,7 @@ TESTS = {  # module -> the files that test it, the quickest first
     "learning/losses": ["test_losses"],
     "shared/metrics": ["test_metrics"],
     "scoring/scores": ["test_scores", "test_metrics"],
+    "shared/thresholds": ["test_scores", "test_metrics"],
     "learning/augment": ["test_augment"],
     "learning/schedule": ["test_schedule"],
     "learning/muon": ["test_muon"],

@@ -24,6 +24,7 @@ LINES = (
     "preprocess",
     "training",
     "step",
+    "muon",
     "augment",
     "inference",
     "pipeline",

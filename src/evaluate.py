@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
-from scoring.options import add_prediction_options
+from scoring.options import add_border_option, add_prediction_options
 from utils import described, run
 
 
@@ -28,10 +29,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", nargs="+", type=Path, metavar="W", help="score these; of several also the ensemble")
     add("--data", type=Path, metavar="FOLDER", help="a dataset in the official layout; default: the cached photographs")
-    add_prediction_options(parser, "the best on validation")
+    add_prediction_options(parser, "the weights' own; of weights without one, the best on validation")
+    add_border_option(parser)
     args = parser.parse_args(words)
-    if args.weights is None and (args.data or args.tta or args.threshold):
-        parser.error("--data, --tta and --threshold go with --weights; the stage reads params.yaml")
+    if args.weights is None and (args.data or args.tta or args.threshold or args.border):
+        parser.error("--data, --tta, --threshold and --border go with --weights; the stage reads params.yaml")
     return args
 
 
@@ -42,40 +44,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oxford_pet import SimpleOxfordPetDataset, foreground
+from oxford_pet import BORDERS, SimpleOxfordPetDataset, foreground
 from params import load, networks
 from params.evaluation import Evaluate
 from progress import progress
 from scoring import splits
 from scoring.predict import Predictor
-from scoring.scores import (
-    THRESHOLDS,
-    Methods,
-    Pixels,
-    Scores,
-    averages,
-    batches,
-    best_threshold,
-    groups,
-    points,
-    score,
-    threshold_curves,
-    with_interval,
-)
+from scoring.scores import Scores, averages, groups, points, score, with_interval
 from scoring.splits import Split
 from shared import checkpoint, device
 from shared.metrics import dice, iou, is_pet
+from shared.thresholds import THRESHOLDS, Methods, Pixels, batches, best_threshold, threshold_curves
 from utils import Refusal, printable, rounded, write_bytes, write_csv, write_json
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 cached = partial(splits.cached, CACHE, DATASET)
 BASELINE_SCORES = ("dice", "dice_dataset", "iou", "iou_dataset", "accuracy")
+FEW = 50  # photographs: a threshold that fewer have chosen may suit these alone
 SHEET, WORST = 8, 12  # photographs kept for the pictures
 
 
 def stage() -> None:
     values = load()
     names, settings = networks(values), Evaluate.model_validate(values["evaluate"])
+    border = values["data"]["border"]
     where = device.setup(values["threads"], portable=True)
     files = [Path(f"saved_models/{name}.pth") for name in names]
     valid = cached("valid")
@@ -83,21 +75,21 @@ def stage() -> None:
     refuse_swapped(files, trained)
     predictors = [Predictor(weights, settings.tta, where) for weights in trained]
     learnt = with_ensemble(names)
-    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(train_pixels())}
+    baselines = {"all_foreground": torch.ones(()), "mean_mask": mean_mask(cached_pixels("train"), border)}
     methods = all_methods(predictors, list(baselines.values()))
 
-    curves = dict(zip([*learnt, *baselines], validation_curves(methods, valid), strict=True))
+    curves = dict(zip([*learnt, *baselines], validation_curves(methods, valid, border), strict=True))
     thresholds = {name: chosen_threshold(settings.threshold, curves[name]) for name in learnt}
     thresholds |= {"all_foreground": 0.5, "mean_mask": best_threshold(curves["mean_mask"])}
     test = cached("test")  # opened only here: nothing above may see the test split
-    scores = test_scores(methods, thresholds, test)
+    scores = test_scores(methods, thresholds, test, border)
 
     rows: dict[str, dict[str, Any]] = {}
     for name in learnt:
         rows[name] = summary(scores[name], test.rows, thresholds[name], settings.tta, with_points=name in names)
     for name in baselines:
-        found = averages(scores[name])
-        rows[name] = {key: found[key] for key in BASELINE_SCORES} | {"threshold": thresholds[name]}
+        rows[name] = baseline_summary(scores[name], thresholds[name])
+    rows = {name: row | {"border": border} for name, row in rows.items()}
 
     photos = pictured(dict(zip(names, predictors, strict=True)), thresholds, test, scores)
     write_bytes(Path("dataset/predictions.npz"), photos)
@@ -106,6 +98,7 @@ def stage() -> None:
     write_csv(Path("plots/test_breeds.csv"), group_rows({name: scores[name] for name in learnt}, test.rows))
     write_json(Path("metrics/test.json"), metrics(rows, learnt, differences(names, scores)))
     shown = ["dice", "dice_low", "dice_high", "dice_native", "threshold", "points"]
+    print(f"{len(test.rows):,} test photographs; {BORDERS[border]}")
     print(table({name: {key: row[key] for key in shown if key in row} for name, row in rows.items()}))
 
 
@@ -114,26 +107,77 @@ def with_ensemble(names: Sequence[str]) -> list[str]:
     return [*names, "ensemble"] if len(names) > 1 else list(names)
 
 
-def train_pixels() -> Tensor:
-    return SimpleOxfordPetDataset(CACHE, "train").tensor()
-
-
 def any_weights(args: argparse.Namespace) -> None:
     """--weights: nothing is written."""
     where, tta = device.setup(torch.get_num_threads(), portable=True), args.tta or "none"
+    border = args.border or "pet"
     side = checkpoint.load(args.weights[0]).image_size if args.data else cached("test").side
     open_split = partial(splits.official, args.data, side) if args.data else cached
     test = open_split("test")
-    predictors = [Predictor(weights, tta, where) for weights in loaded(args.weights, side)]
-    methods, names = all_methods(predictors), with_ensemble(labels(args.weights))
-    if args.threshold is None:
-        curves = validation_curves(methods, open_split("valid"))
-        thresholds = {name: best_threshold(curve) for name, curve in zip(names, curves, strict=True)}
+    trained, names = loaded(args.weights, side), with_ensemble(labels(args.weights))
+    predictors = [Predictor(weights, tta, where) for weights in trained]
+    if args.threshold:
+        thresholds, lines = dict.fromkeys(names, args.threshold), [f"thresholds: {args.threshold}, by --threshold"]
     else:
-        thresholds = dict.fromkeys(names, args.threshold)
-    scores = test_scores(methods, thresholds, test)
-    print(f"{len(test.rows):,} photographs at {side} x {side} pixels")
-    print(table({name: summary(scores[name], test.rows, thresholds[name], tta, with_points=True) for name in names}))
+        thresholds, lines = thresholds_for(names, trained, all_methods(predictors), open_split, border)
+    baselines = {"all_foreground": torch.ones(())}
+    thresholds["all_foreground"] = 0.5
+    try:
+        open_masks = partial(splits.official_masks, args.data, side) if args.data else cached_pixels
+        baselines["mean_mask"], thresholds["mean_mask"] = mean_mask_and_threshold(open_masks, border)
+    except Refusal as reason:
+        lines.append(f"mean_mask is left out: {reason}")
+    scores = test_scores(all_methods(predictors, list(baselines.values())), thresholds, test, border)
+    columns = {name: summary(scores[name], test.rows, thresholds[name], tta, with_points=True) for name in names}
+    columns |= {name: baseline_summary(scores[name], thresholds[name]) for name in baselines}
+    print(f"{len(test.rows):,} photographs at {side} x {side} pixels; {BORDERS[border]}")
+    print(*map(printable, lines), table(columns), sep="\n")
+
+
+def thresholds_for(
+    names: Sequence[str],
+    trained: Sequence[checkpoint.Weights],
+    methods: Methods,
+    open_split: Callable[[str], Split],
+    border: str,
+) -> tuple[dict[str, float], list[str]]:
+    """The weights' own, and for what has none the best on validation; and what is to be said about it.
+
+    Where all weights have one, the ensemble takes the mean.
+    """
+    origins = {name: weights.origin for name, weights in zip(names, trained, strict=False) if weights.origin}
+    found = {name: origin.threshold for name, origin in origins.items()}
+    chose = {name: origin.valid.photographs for name, origin in origins.items()}
+    if len(found) == len(trained) < len(names):
+        found["ensemble"], chose["ensemble"] = fmean(found.values()), min(chose.values())
+    how = [f"the weights' own for {', '.join(found)}"] if found else []
+    if lacking := [name for name in names if name not in found]:
+        try:
+            valid = open_split("valid")
+        except Refusal as reason:
+            advice = "--threshold T needs no validation photographs"
+            raise Refusal(f"{reason}; {advice}", reason.code) from None
+        curves = dict(zip(names, validation_curves(methods, valid, border), strict=True))
+        found |= {name: best_threshold(curves[name]) for name in lacking}
+        chose |= dict.fromkeys(lacking, len(valid.rows))
+        how.append(f"the best on {len(valid.rows):,} validation photographs for {', '.join(lacking)}")
+    lines = [f"thresholds: {'; '.join(how)}"]
+    if few := [f"{name} {chose[name]}" for name in names if chose[name] < FEW]:
+        advice = f"chosen on fewer than {FEW}, it may suit these alone; compare with --threshold 0.5"
+        lines.append(f"warning: few photographs chose the threshold ({', '.join(few)}); {advice}")
+    return {name: found[name] for name in names}, lines
+
+
+def cached_pixels(split: str) -> Tensor:
+    return SimpleOxfordPetDataset(CACHE, split).tensor()
+
+
+def mean_mask_and_threshold(open_masks: Callable[[str], Pixels], border: str) -> tuple[Tensor, float]:
+    """As in the stage: from the training photographs, and the best on validation."""
+    mask = mean_mask(open_masks("train"), border)
+    valid = open_masks("valid")
+    curves = threshold_curves(lambda images: mask.repeat(len(images), 1, 1, 1), valid, border, lambda _: None)
+    return mask, best_threshold(curves[0])
 
 
 def labels(files: Sequence[Path]) -> list[str]:
@@ -171,26 +215,26 @@ def all_methods(predictors: Sequence[Predictor], baselines: Sequence[Tensor] = (
     return methods
 
 
-def mean_mask(train: Pixels) -> Tensor:
+def mean_mask(train: Pixels, border: str) -> Tensor:
     """How often each pixel is pet in the training split."""
-    total = sum(foreground(batch[..., 3]).sum(0) for batch in batches(train))
+    total = sum(foreground(batch[..., 3], border).sum(0) for batch in batches(train))
     return torch.as_tensor(total) / len(train)
 
 
-def validation_curves(methods: Methods, valid: Split) -> Tensor:
+def validation_curves(methods: Methods, valid: Split, border: str) -> Tensor:
     with progress("validation", len(valid.rows), "photographs") as bar:
-        return threshold_curves(methods, valid.pixels, bar.update)
+        return threshold_curves(methods, valid.pixels, border, bar.update)
 
 
 def chosen_threshold(wanted: Literal["auto"] | float, curve: Tensor) -> float:
     return best_threshold(curve) if wanted == "auto" else wanted
 
 
-def own_mask(trimaps: Path, name: str) -> Tensor:
-    return torch.from_numpy(foreground(np.asarray(splits.own_trimap(trimaps, name))))
+def own_trimap(trimaps: Path, name: str) -> Tensor:
+    return torch.from_numpy(np.array(splits.own_trimap(trimaps, name)))
 
 
-def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split) -> dict[str, Scores]:
+def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split, border: str) -> dict[str, Scores]:
     """Each method's scores. Results go into preallocated tensors, batch by batch, so that memory stays flat."""
     found = Scores.empty(len(test.rows), len(thresholds))
     with progress("test", len(test.rows), "photographs") as bar, ThreadPoolExecutor() as pool:
@@ -198,10 +242,10 @@ def test_scores(methods: Methods, thresholds: Mapping[str, float], test: Split) 
         for batch in batches(test.pixels):
             stop = start + len(batch)
             names = [row["name"] for row in test.rows[start:stop]]
-            own_size = pool.map(lambda name: own_mask(test.trimaps, name), names)
+            own_size = pool.map(lambda name: own_trimap(test.trimaps, name), names)
             maps = methods(batch[..., :3])
-            truth = foreground(batch[..., 3]).to(maps.device)
-            scores = score(maps, maps.new_tensor(list(thresholds.values())), truth, list(own_size))
+            trimaps = batch[..., 3].to(maps.device)
+            scores = score(maps, maps.new_tensor(list(thresholds.values())), trimaps, list(own_size), border)
             for whole, part in zip(found, scores, strict=True):
                 whole[start:stop] = part
             bar.update(len(batch))
@@ -222,6 +266,12 @@ def summary(
             result[f"dice_{name}"] = averages(scores.where(mask))["dice"]
     result |= {"threshold": threshold, "tta": tta}
     return result | {"points": points(rounded(result["dice"]))} if with_points else result
+
+
+def baseline_summary(scores: Scores, threshold: float) -> dict[str, float]:
+    """The entry of what has learnt nothing."""
+    found = averages(scores)
+    return {key: found[key] for key in BASELINE_SCORES} | {"threshold": threshold}
 
 
 def differences(names: Sequence[str], scores: Mapping[str, Scores]) -> list[dict[str, Any]]:

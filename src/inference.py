@@ -8,6 +8,8 @@ For each photograph NAME.jpg the folder --out receives
 With several weights the first three show their ensemble, the mean of the probabilities. Photographs are turned upright
 as their EXIF data say. Of several with the same NAME the second becomes NAME-2, the third NAME-3. In a folder and its
 subfolders, files are photographs by their suffix. What cannot be read is named at the end, and the exit code is 1.
+
+With --about alone it says of weights where they come from.
 """
 
 # --help is answered before the slow imports.
@@ -24,6 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, zip_longest
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from scoring.options import add_prediction_options, at_least_1
@@ -32,6 +35,7 @@ from utils import Refusal, described, printable, replacing, run
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
 UNREAD = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")  # photographs all the same
 KINDS = ("mask", "overlay", "cutout", "compare")
+UNKNOWN = 0.5  # threshold of weights that do not say their own
 LONGEST = 200  # bytes of a NAME; file systems allow 255 with what is appended
 
 
@@ -39,12 +43,19 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = described(__doc__)
     add = parser.add_argument
     add("inputs", nargs="*", type=Path, metavar="PHOTO_OR_FOLDER")
-    add("--weights", nargs="+", action="append", required=True, type=Path, metavar="W", help="saved_models/*.pth")
-    add("--out", required=True, type=Path, metavar="FOLDER")
+    add("--about", nargs="+", type=Path, metavar="W", help="print what these weights were trained on, and end")
+    add("--weights", nargs="+", action="append", default=[], type=Path, metavar="W", help="saved_models/*.pth")
+    add("--out", type=Path, metavar="FOLDER")
     add("--cutout", action="store_true", help="also write NAME_cutout.png")
     add("--batch", type=at_least_1, default=8, metavar="N", help="photographs at a time (default: 8)")
-    add_prediction_options(parser, "0.5")
+    add_prediction_options(parser, "the weights' own, of several their mean; 0.5 of weights without one")
     args = parser.parse_intermixed_args(words)
+    if args.about:
+        if args.weights or args.out or args.inputs:
+            parser.error("--about takes weights and nothing else")
+        return args
+    if missing := [f"--{name}" for name in ("weights", "out") if not getattr(args, name)]:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
     args.weights, behind = split_weights(args.weights)
     args.inputs = behind + args.inputs
     if not args.inputs:
@@ -69,6 +80,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from commands.about import about
 from commands.overlay import cutout, overlay, side_by_side
 from photos import Unusable, open_photo, open_square
 from progress import progress
@@ -89,27 +101,29 @@ class Results(NamedTuple):
     out: Path
     titles: list[str]  # of the networks, in a comparison
     colours: list[str]  # of the networks; of several also of their ensemble, the last
-    threshold: float
+    thresholds: list[float]  # likewise
     cutout: bool
 
     def write(self, name: str, photo: Image.Image, maps: Sequence[np.ndarray]) -> None:
         """`maps`: each network's probabilities, at its own size."""
         sized = [np.asarray(Image.fromarray(one).resize(photo.size, Image.Resampling.BILINEAR)) for one in maps]
-        mask = self.mask(np.mean(sized, axis=0))
+        mask = mask_of(np.mean(sized, axis=0), self.thresholds[-1])
         drawn = overlay(photo, mask, self.colours[-1])
         pictures = {"mask": mask, "overlay": drawn}
         if self.cutout:
             pictures["cutout"] = cutout(photo, mask)
         if len(maps) > 1:
-            single = [overlay(photo, self.mask(one), colour) for one, colour in zip(sized, self.colours, strict=False)]
+            masks = [mask_of(one, threshold) for one, threshold in zip(sized, self.thresholds, strict=False)]
+            single = [overlay(photo, one, colour) for one, colour in zip(masks, self.colours, strict=False)]
             titles = ["photograph", *self.titles, "ensemble"]
             pictures["compare"] = side_by_side(list(zip(titles, [photo, *single, drawn], strict=True)))
         for kind, picture in pictures.items():
             with replacing(self.out / f"{name}_{kind}.png") as part:
                 picture.save(part, "PNG", compress_level=1)  # a third of the default's time, for a tenth more bytes
 
-    def mask(self, probabilities: np.ndarray) -> Image.Image:
-        return Image.fromarray(np.where(is_pet(probabilities, self.threshold), 255, 0).astype(np.uint8))
+
+def mask_of(probabilities: np.ndarray, threshold: float) -> Image.Image:
+    return Image.fromarray(np.where(is_pet(probabilities, threshold), 255, 0).astype(np.uint8))
 
 
 def colours(networks: Sequence[str]) -> list[str]:
@@ -118,7 +132,16 @@ def colours(networks: Sequence[str]) -> list[str]:
     return [*own, look_of["ensemble"].colour] if len(own) > 1 else own
 
 
+def thresholds(loaded: Sequence[checkpoint.Weights], wanted: float | None) -> list[float]:
+    """Of each network; of several also of their ensemble."""
+    own = [wanted or (weights.origin.threshold if weights.origin else UNKNOWN) for weights in loaded]
+    return [*own, fmean(own)] if len(own) > 1 else own
+
+
 def main(args: argparse.Namespace) -> None:
+    if args.about:
+        print("\n\n".join(about(file, checkpoint.load(file)) for file in args.about))
+        return
     loaded = [checkpoint.load(file) for file in args.weights]
     found, wrong = photographs(args.inputs, args.out)
     jobs = named(found)
@@ -131,7 +154,8 @@ def main(args: argparse.Namespace) -> None:
     where = device.setup(torch.get_num_threads())
     predictors = [Predictor(weights, args.tta or "none", where) for weights in loaded]
     titles = [file.stem for file in args.weights]
-    results = Results(args.out, titles, colours([one.network for one in loaded]), args.threshold or 0.5, args.cutout)
+    looks_of = colours([one.network for one in loaded])
+    results = Results(args.out, titles, looks_of, thresholds(loaded, args.threshold), args.cutout)
     with progress("inference", len(jobs), "photographs") as bar:
         unusable = segment(jobs, predictors, args.batch, results.write, bar.update)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 PET, BACKGROUND, BORDER = 1, 2, 3  # the trimap's values
 NOWHERE = 0  # no pixel of a trimap has it
-BORDERS = ("pet", "background", "ignore")  # what the border may be taken for
+BORDERS = {  # what the border may be taken for
+    "pet": "the border counts as pet",
+    "background": "the border counts as background",
+    "ignore": "the border counts nowhere",
+}
 SIDES = range(16, 2049)  # of the cached squares, in pixels
 SPECIES = {"1": "cat", "2": "dog"}
 LONGEST = 240  # bytes of a name; file systems allow 255 with the suffix
@@ -105,6 +110,7 @@ class SimpleOxfordPetDataset:
 
     def __init__(self, cache: str | Path, split: str) -> None:
         file = Path(cache) / f"{split}.npy"
+        self.table = file.with_suffix(".csv")
         try:
             self.pixels: np.ndarray = np.load(file, mmap_mode="c", allow_pickle=False)
         except FileNotFoundError:
@@ -131,6 +137,20 @@ class SimpleOxfordPetDataset:
             "trimap": pixels[..., 3],
             "mask": foreground(pixels[..., 3]),
         }
+
+    def rows(self) -> list[dict[str, str]]:
+        """Name, breed, species, height and width of each photograph, from the table beside the pixels."""
+        try:
+            with self.table.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            raise Refusal(f"{self.table}: not found; `dvc repro preprocess` makes it") from None
+        except (UnicodeDecodeError, csv.Error):
+            rows = []
+        if len(rows) != len(self) or not all(row.get("name") and None not in row.values() for row in rows):
+            advice = "`dvc repro --force preprocess` makes both again"
+            raise Refusal(f"{self.table}: does not belong to {self.table.stem}.npy; {advice}")
+        return rows
 
     def tensor(self) -> torch.Tensor:
         """All pixels as one tensor over the memory map."""

@@ -47,7 +47,7 @@ def main() -> None:
     training = {name: read_training(Path(f"metrics/{name}.json")) for name in names}
     scores = read_scores(Path("metrics/test.json"), learnt)
     counts = read_counts(Path("metrics/data.json"))
-    photos = read_photos(Path("dataset/predictions.npz"), by_image, names)
+    photos = read_photos(Path("dataset/predictions.npz"), by_image, names, values["data"]["border"])
     dataset = read_png(IMAGES / "dataset.png")
 
     drawn = {
@@ -236,7 +236,7 @@ def require(file: Path, values: Mapping[str, Any], *keys: str) -> None:
             raise malformed(file, f"{key} is missing or not a number")
 
 
-def read_photos(file: Path, by_image: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Photo]]:
+def read_photos(file: Path, by_image: pd.DataFrame, names: Sequence[str], border: str) -> dict[str, list[Photo]]:
     """The photographs of the two sheets (`sheet`, `worst`) with their masks, scores from the table of all images."""
     dice = by_image.drop_duplicates("name").set_index("name")
     photos: dict[str, list[Photo]] = {"sheet": [], "worst": []}
@@ -248,7 +248,7 @@ def read_photos(file: Path, by_image: pd.DataFrame, names: Sequence[str]) -> dic
             photo = Photo(
                 name,
                 arrays["images"][index],
-                foreground(arrays["trimaps"][index]),
+                foreground(arrays["trimaps"][index], border),
                 {network: arrays[f"mask_{network}"][index] for network in names},
                 {network: float(dice.loc[name, f"{network}_dice"]) for network in names},
             )

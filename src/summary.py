@@ -7,6 +7,7 @@ from pathlib import Path
 
 from commands.lock import md5, read_lock
 from commands.stale import stale
+from oxford_pet import BORDERS
 from utils import Refusal, described, printable, run
 
 METRICS, REPORT = Path("metrics/test.json"), Path("plots/report.html")
@@ -22,7 +23,9 @@ def main() -> None:
                 row = scores[name]
                 interval = f"(95% interval {row['dice_low']:.4f} to {row['dice_high']:.4f})"
                 lines.append(f"{name:14} test Dice {row['dice']:.4f}  {interval}")
-        lines.append(f"{'no network':14} test Dice {scores['all_foreground']['dice']:.4f}  (everything called pet)")
+        nothing = scores["all_foreground"]
+        lines.append(f"{'no network':14} test Dice {nothing['dice']:.4f}  (everything called pet)")
+        lines.append(f"In all scores {BORDERS[nothing['border']]}.")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refusal(f"{METRICS}: no scores to show ({type(error).__name__}); run `dvc repro`") from None
     for line in lines:

@@ -1,6 +1,6 @@
 """Stage: train one network from scratch and keep the weights of its best validation epoch.
 
-Reads params.yaml and dataset/cache/{train,valid}.npy; writes saved_models/NAME.pth, plots/history_NAME.csv and
+Reads params.yaml and dataset/cache/{train,valid}.{npy,csv}; writes saved_models/NAME.pth, plots/history_NAME.csv and
 metrics/NAME.json. An interrupted run goes on from its last whole epoch. Several machines train together with
 torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 src/train.py --model NAME
 """
@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +38,9 @@ from tqdm import tqdm
 import models
 from learning import parallel, resume
 from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
+from learning.origin import hash_of_code, split_used, threshold_of
 from learning.seeds import derived_seed
-from oxford_pet import SimpleOxfordPetDataset, foreground
+from oxford_pet import SimpleOxfordPetDataset, counted, foreground
 from params import FILE, flat, load, networks
 from params.training import Train, of_network
 from shared import checkpoint
@@ -70,6 +72,7 @@ class Job(NamedTuple):
     settings: Train
     seed: int
     threads: int
+    border: str
 
     @property
     def out_channels(self) -> int:
@@ -101,7 +104,7 @@ def job_of(name: str, values: Mapping[str, Any]) -> Job:
         if other != name and loadable(other):
             config_of(other, values)
     settings = Train.model_validate(of_network(values, name))
-    return Job(name, config_of(name, values), settings, values["seed"], values["threads"])
+    return Job(name, config_of(name, values), settings, values["seed"], values["threads"], values["data"]["border"])
 
 
 def loadable(network: str) -> bool:
@@ -121,6 +124,7 @@ def train(job: Job, device: torch.device) -> None:
     train_pixels, valid_pixels = splits(device)
     trainer = prepared(job, train_pixels, device)
     found = environment(device) | {"processes": parallel.size()}
+    sources = sources_of(job)
     keeper = resume.Keeper(STATES, job.name, made_from(job, found))
     state, news = parallel.from_first(keeper.load() if parallel.rank() == 0 else None)
     if state:
@@ -134,10 +138,10 @@ def train(job: Job, device: torch.device) -> None:
         if not trainer.best["epoch"]:
             raise
         aside = STATES / f"{job.name}.best.pth"
-        checkpoint.save(aside, best_weights(job, trainer, train_pixels, found))
+        checkpoint.save(aside, best_weights(job, trainer, found, sources, valid_pixels))
         raise Refusal(f"{stop}; the best weights so far (epoch {trainer.best['epoch']}) are in {aside}") from None
     if parallel.rank() == 0:
-        write_results(job.name, trainer, best_weights(job, trainer, train_pixels, found))
+        write_results(job.name, trainer, best_weights(job, trainer, found, sources, valid_pixels))
         keeper.path.unlink(missing_ok=True)
 
 
@@ -153,26 +157,44 @@ def prepared(job: Job, train_pixels: Tensor, device: torch.device) -> Trainer:
     refuse_unequal_shares(job.settings.batch_size, parallel.size())
     if job.settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
         raise Refusal(f"{FILE}: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
+    refuse_other_size(job.settings.sizes, train_pixels.shape[1])
     mean, std = statistics(train_pixels, job.settings.input)
     torch.manual_seed(derived_seed(job.seed, "weights"))
     network = models.build(job.name, CHANNELS[job.settings.input], job.out_channels, job.config)
-    return Trainer(network, job.settings, job.seed, device, mean, std)
+    return Trainer(network, job.settings, job.seed, device, mean, std, job.border)
 
 
 def made_from(job: Job, found: Mapping[str, Any]) -> resume.Fingerprint:
     """Everything that the weights follow from. A state made from anything else is not resumed."""
     choices = {job.name: job.config, "train": job.settings.model_dump()}
-    values = {"seed": job.seed, **dict(flat(choices)), **found}
-    files = [CACHE / "train.npy", CACHE / "valid.npy", *CODE, models.file_of(job.name)]
-    names = [file.relative_to(SRC) if file.is_relative_to(SRC) else file for file in files]
-    return resume.fingerprint(values, {name.as_posix(): file for name, file in zip(names, files, strict=True)})
+    values = {"seed": job.seed, "border": job.border, **dict(flat(choices)), **found}
+    data = [CACHE / f"{split}.{kind}" for split in ("train", "valid") for kind in ("npy", "csv")]
+    return resume.fingerprint(values, {file.as_posix(): file for file in data} | code_of(job.name))
+
+
+def code_of(network: str) -> dict[str, Path]:
+    """The files of its training, by their names below src/."""
+    return {file.relative_to(SRC).as_posix(): file for file in [*CODE, models.file_of(network)]}
+
+
+def sources_of(job: Job) -> dict[str, Any]:
+    """What the weights will be made from, as it is before the training: files may change meanwhile."""
+    train, valid = (SimpleOxfordPetDataset(CACHE, split) for split in ("train", "valid"))
+    data = {"image_size": train.pixels.shape[1], "border": job.border}
+    return {
+        "seed": job.seed,
+        "params": {"data": data, "train": job.settings.model_dump(), job.name: job.config},
+        "train": split_used(train),
+        "valid": split_used(valid),
+        "code": hash_of_code(code_of(job.name)),
+    }
 
 
 def until_finished(
     name: str, trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor, keeper: resume.Keeper
 ) -> None:
     """Epoch by epoch; the state of each is kept, and a network that does not learn is named once."""
-    settings, baseline = trainer.settings, all_foreground(valid_pixels)
+    settings, baseline = trainer.settings, all_foreground(valid_pixels, trainer.border)
     warned = False
     try:
         while not finished(trainer.history, settings):
@@ -188,18 +210,27 @@ def until_finished(
         raise
 
 
-def best_weights(job: Job, trainer: Trainer, train_pixels: Tensor, found: dict[str, Any]) -> checkpoint.Weights:
-    return checkpoint.Weights(
+def best_weights(
+    job: Job, trainer: Trainer, found: dict[str, Any], sources: dict[str, Any], valid_pixels: Tensor
+) -> checkpoint.Weights:
+    """Those of the best epoch, with where they come from. Validation chooses their threshold; nothing sees test."""
+    weights = checkpoint.Weights(
         network=job.name,
         config=job.config,
         out_channels=job.out_channels,
         input=job.settings.input,
         mean=trainer.mean,
         std=trainer.std,
-        image_size=train_pixels.shape[1],
+        image_size=valid_pixels.shape[1],
         environment=found,
         state=trainer.best["state"],
     )
+    chosen = {
+        "best_epoch": trainer.best["epoch"],
+        "valid_dice": trainer.best["valid_dice"],
+        "threshold": threshold_of(weights, valid_pixels, trainer.device, job.border),
+    }
+    return replace(weights, origin=checkpoint.Origin(**sources, **chosen))
 
 
 def write_results(name: str, trainer: Trainer, weights: checkpoint.Weights) -> None:
@@ -212,7 +243,9 @@ def write_results(name: str, trainer: Trainer, weights: checkpoint.Weights) -> N
         **weights.environment,
     }
     write_json(Path(f"metrics/{name}.json"), {"valid_dice": trainer.best["valid_dice"], "run": [run_of]})
-    say(f"{name}: best validation Dice {trainer.best['valid_dice']:.4f} in epoch {trainer.best['epoch']}")
+    best, origin = trainer.best, weights.origin
+    threshold = f", threshold {origin.threshold}" if origin else ""
+    say(f"{name}: best validation Dice {best['valid_dice']:.4f} in epoch {best['epoch']}{threshold}")
 
 
 def size_of(trainer: Trainer) -> int:
@@ -236,6 +269,16 @@ def refuse_unequal_shares(batch_size: int, processes: int) -> None:
             )
 
 
+def refuse_other_size(sizes: Sequence[int], side: int) -> None:
+    """The last size is that of the photographs that validate, choose a threshold and are scored."""
+    if sizes and (sizes[-1] != side or list(sizes) != sorted(sizes)):
+        raise Refusal(
+            f"{FILE}: train.sizes = {list(sizes)}: must grow to data.image_size, which is {side}; take [] to train at "
+            "that size alone",
+            2,
+        )
+
+
 def finished(history: list[Row], settings: Train) -> bool:
     return len(history) >= settings.epochs or 0 < settings.patience <= waiting(history)
 
@@ -253,22 +296,24 @@ def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> N
                 first.append(time.perf_counter())
                 if done == FIRST_STEPS:
                     a_step = (first[1] - first[0]) / (FIRST_STEPS - 1)
-                    say(f"no GPU: about {spoken(a_step * steps * epochs)} on this CPU")
+                    say(f"no GPU: about {spoken(a_step * steps * trainer.work(number))} on this CPU")
 
         row = trainer.epoch(train_pixels, valid_pixels, on_step)
     seconds = time.perf_counter() - start
+    left = spoken(seconds * (trainer.work(number) - 1))
     say(
         f"epoch {number:{len(str(epochs))}}/{epochs}  lr {row['lr']:.2e}"
         f"  train: loss {row['train_loss']:.4f} Dice {row['train_dice']:.4f}"
         f"  valid: loss {row['valid_loss']:.4f} Dice {row['valid_dice']:.4f}"
-        f"  {seconds:.1f} s, {len(train_pixels) / seconds:.0f} images/s, {spoken(seconds * (epochs - number))} left"
+        f"  {seconds:.1f} s, {len(train_pixels) / seconds:.0f} images/s, {left} left"
     )
 
 
-def all_foreground(pixels: Tensor) -> float:
+def all_foreground(pixels: Tensor, border: str = "pet") -> float:
     """Validation Dice of calling every pixel pet."""
-    truth = foreground(pixels[..., 3])
-    return float(dice(confusion(torch.ones_like(truth), truth)).mean())
+    trimaps = pixels[..., 3]
+    truth = foreground(trimaps, border)
+    return float(dice(confusion(torch.ones_like(truth), truth, counted(trimaps, border))).mean())
 
 
 def say(line: str) -> None:

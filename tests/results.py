@@ -110,7 +110,7 @@ def all_scores(rows: list[Row]) -> Row:
 def method_scores(dice: float) -> Row:
     scores: Row = {"dice": dice, "dice_low": dice - 0.02, "dice_high": min(1.0, dice + 0.02), "dice_dataset": dice}
     scores |= {"iou": dice / (2 - dice), "precision": dice, "boundary_f1": dice / 2, "dice_native": dice}
-    return scores | {"threshold": 0.45, "tta": "none"}
+    return scores | {"threshold": 0.45, "tta": "none", "border": "pet"}
 
 
 def write_predictions(folder: Path, sheet: list[str], worst: list[str], side: int) -> None:

@@ -15,9 +15,11 @@ import training
 from learning.augment import augmented, draw
 from learning.engine import PRECISIONS, Trainer
 from learning.losses import loss_function
+from oxford_pet import BORDERS
 from params.training import Augment, Train
 from shared import checkpoint
 from shared.inputs import statistics, unit
+from shared.metrics import dice
 from training import ROOT, TRAIN, epochs, trainer
 from utils import Refusal
 
@@ -82,6 +84,63 @@ def test_the_weights_of_border_dice_and_coarser_masks_reach_the_loss() -> None:
     scores, trimaps = torch.randn(2, 8, 8), torch.randint(1, 4, (2, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(it.loss(scores, trimaps), loss_function("bce_dice", 0.2, 3)(scores, trimaps))
     assert trainer(deep_supervision=0.5).coarser_weights == [0.5, 0.25, 0.125]
+
+
+def test_the_border_rule_reaches_loss_and_dice() -> None:
+    """What is right everywhere but on the border is all right where the border is ignored."""
+    scores, trimaps = torch.full((1, 2, 4), -50.0), torch.tensor([[[1, 1, 2, 2], [3, 3, 3, 2]]], dtype=torch.uint8)
+    scores[trimaps == 1] = 50
+    found = scores > 0
+    rules = {rule: trainer(border=rule) for rule in BORDERS}
+    dices = {rule: dice(it.counts(found, trimaps)).item() for rule, it in rules.items()}
+    assert dices == {"pet": pytest.approx(4 / 7), "background": 1, "ignore": 1}
+    losses = {rule: it.loss(scores, trimaps).item() for rule, it in rules.items()}
+    assert losses["pet"] > 1 > 1e-6 > losses["background"]
+    assert losses["ignore"] < 1e-6
+
+
+def test_squares_grow_by_equal_parts_of_the_epochs_to_those_that_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = trainer(epochs=5, sizes=[16, 24, 32])
+    seen: list[tuple[int, ...]] = []
+    whole = Trainer.scores
+
+    def scores(it: Trainer, network: Any, images: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape[-2:]))
+        return whole(it, network, images)
+
+    monkeypatch.setattr(Trainer, "scores", scores)
+    bests = []
+    for number in range(1, 6):
+        seen.clear()
+        bests.append(epochs(it, number).best["epoch"])
+        side = [16, 16, 24, 24, 32][number - 1]
+        assert set(seen) == {(side, side)}  # in training and validation
+    assert bests[2] == 3 and bests[4] == 5  # the first epoch at a new size begins anew
+    assert it.best["valid_dice"] == it.history[4]["valid_dice"]
+
+
+def test_the_work_that_is_left_grows_with_the_area_of_the_squares() -> None:
+    it = trainer(epochs=4, sizes=[16, 32])
+    assert [it.work(number) for number in range(1, 5)] == [1 + 1 + 4 + 4, 1 + 4 + 4, 2, 1]
+    assert trainer(epochs=4).work(2) == 3
+
+
+def test_a_smaller_square_has_the_mean_colour_and_the_middle_of_the_trimap() -> None:
+    pixels = torch.arange(36, dtype=torch.uint8).view(1, 6, 6, 1).repeat(1, 1, 1, 4)
+    pixels[..., 3] = 2
+    pixels[0, 1, 1, 3] = pixels[0, 4, 4, 3] = 1  # the middles of the first and of the last of four squares of nine
+    it = trainer()
+    images, trimaps = it.fetch(pixels, torch.tensor([0]), 2)
+    torch.testing.assert_close(images[0, 0] * 255, torch.tensor([[7.0, 10.0], [25.0, 28.0]]))
+    assert trimaps[0].tolist() == [[1, 2], [2, 1]]
+
+
+@pytest.mark.parametrize("sizes", [[16, 24], [32, 16, 32], [64]])
+def test_sizes_that_do_not_grow_to_the_cached_one_are_refused(sizes: list[int], tmp_path: Path) -> None:
+    folder = training.workplace(tmp_path / "x", train={"sizes": sizes})
+    with pytest.raises(Refusal, match=r"train\.sizes = .*: must grow to data\.image_size, which is 32"):
+        training.stage(folder)
+    assert not training.outputs(folder)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -21,12 +21,12 @@ import evaluate
 import pets
 import preprocess
 import training
-from handmade import bright, untrained
-from oxford_pet import foreground
+from handmade import bright, untrained, with_origin
+from oxford_pet import BORDERS, foreground
 from reliability import fault
-from scoring import scores, splits
+from scoring import splits
 from scoring.predict import Predictor, resized
-from shared import checkpoint
+from shared import checkpoint, thresholds
 from shared.metrics import confusion, dice
 from utils import Refusal, rounded
 
@@ -88,7 +88,7 @@ def test_the_stage_writes_its_metrics(project: Path, capsys: pytest.CaptureFixtu
     found = metrics()
     assert list(found) == list(METHODS)
     for name, entry in found.items():
-        numbers = {key: value for key, value in entry.items() if key not in ("tta", "method")}
+        numbers = {key: value for key, value in entry.items() if key not in ("tta", "border", "method")}
         assert np.isfinite(list(numbers.values())).all()
         assert ("points" in entry) == (name in NETWORKS)
         if name not in ("all_foreground", "mean_mask"):
@@ -230,7 +230,7 @@ def test_the_threshold_is_chosen_while_there_is_no_test(project: Path, monkeypat
     chosen: list[float] = []
 
     def best_threshold(curve: Tensor) -> float:
-        chosen.append(scores.best_threshold(curve))
+        chosen.append(thresholds.best_threshold(curve))
         return chosen[-1]
 
     monkeypatch.setattr(evaluate, "best_threshold", best_threshold)
@@ -274,20 +274,20 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path) -> None:
     Image.new("L", (9, 7), 2).save(tmp_path / "x.png")
     pixels = Drawn()
     split = splits.Split([{"name": "x", "breed": "x", "species": "cat"}] * len(pixels), pixels, tmp_path)
-    found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), {"x": 0.5}, split)["x"]
+    found = evaluate.test_scores(lambda images: torch.zeros(len(images), 1, 8, 8), {"x": 0.5}, split, "pet")["x"]
     assert found.counts.shape == (1000, 4)
     assert found.boundary_f1.eq(1).all()
-    assert evaluate.mean_mask(pixels).eq(0).all()
-    assert pixels.longest == scores.BATCH
+    assert evaluate.mean_mask(pixels, "pet").eq(0).all()
+    assert pixels.longest == thresholds.BATCH
 
 
 @pytest.mark.parametrize(("side", "at_once"), [(8, 16), (256, 16), (257, 15), (512, 4), (1024, 1), (2048, 1)])
 def test_large_photographs_are_scored_fewer_at_once(side: int, at_once: int) -> None:
     pixels = torch.zeros(1, side, side, 4, dtype=torch.uint8).expand(33, -1, -1, -1)
-    assert [len(batch) for batch in scores.batches(pixels)] == [
+    assert [len(batch) for batch in thresholds.batches(pixels)] == [
         min(at_once, 33 - start) for start in range(0, 33, at_once)
     ]
-    assert not list(scores.batches(pixels[:0]))
+    assert not list(thresholds.batches(pixels[:0]))
 
 
 @pytest.mark.usefixtures("project")
@@ -350,6 +350,97 @@ def files() -> Mapping[Path, bytes]:
     return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
+def shown(out: str) -> dict[str, list[str]]:
+    """The lines of the table by their first words; the first line has the methods."""
+    return {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+
+
+OWN = ("--weights", "saved_models/unet.pth", "saved_models/resnet34_unet.pth")
+
+
+def own_thresholds(project: Path, *thresholds: float, **validated: int) -> None:
+    for file, weights, threshold in zip(OWN[1:], (bright(), untrained()), thresholds, strict=False):
+        checkpoint.save(project / file, with_origin(weights, threshold, **validated))
+
+
+@pytest.mark.parametrize("data", [(), ("--data", "dataset/oxford-iiit-pet")], ids=["cached", "folder"])
+def test_weights_bring_their_threshold_and_the_ensemble_takes_the_mean(
+    project: Path, capsys: pytest.CaptureFixture[str], data: tuple[str, ...]
+) -> None:
+    own_thresholds(project, 0.3, 0.62)
+    evaluate.stage()
+    capsys.readouterr()
+    run(*OWN, *data)
+    out = capsys.readouterr().out
+    in_stage = [f"{metrics()[name]['threshold']:.4f}" for name in METHODS[3:]]
+    assert shown(out)["threshold"] == ["0.3000", "0.6200", "0.4600", *in_stage]
+    assert "thresholds: the weights' own for unet, resnet34_unet, ensemble" in out.splitlines()
+    assert "warning" not in out
+    run(*OWN, *data, "--threshold", "0.4")
+    assert shown(capsys.readouterr().out)["threshold"] == [*["0.4000"] * 3, *in_stage]
+
+
+def test_weights_with_a_threshold_need_no_validation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_thresholds(project, 0.3)
+    (project / "dataset/oxford-iiit-pet/annotations/trainval.txt").unlink()
+    run("--weights", "saved_models/unet.pth", "--data", "dataset/oxford-iiit-pet")
+    lines = shown(capsys.readouterr().out)
+    assert lines["threshold"] == ["0.3000", "0.5000"]
+    assert lines["unet"] == ["all_foreground"]
+
+
+def test_a_threshold_is_chosen_for_weights_without_one_and_for_an_ensemble_with_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.stage()
+    own_thresholds(project, 0.33)
+    capsys.readouterr()
+    run(*OWN)
+    out, stage = capsys.readouterr().out, metrics()
+    expected = ["0.3300", *(f"{stage[name]['threshold']:.4f}" for name in METHODS[1:])]
+    assert shown(out)["threshold"] == expected
+    how = "the weights' own for unet; the best on 4 validation photographs for resnet34_unet, ensemble"
+    assert f"thresholds: {how}" in out.splitlines()
+    assert "few photographs chose the threshold (resnet34_unet 4, ensemble 4)" in out
+
+
+@pytest.mark.parametrize(("validated", "warned"), [(1, True), (49, True), (50, False)])
+def test_few_photographs_that_chose_are_warned_of(
+    project: Path, capsys: pytest.CaptureFixture[str], validated: int, warned: bool
+) -> None:
+    own_thresholds(project, 0.9, validated=validated)
+    run("--weights", "saved_models/unet.pth")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert [f"few photographs chose the threshold (unet {validated})" in line for line in lines] == [True] * warned
+    assert all("compare with --threshold 0.5" in line for line in lines)
+
+
+@fault("Input", "a dataset without a validation list, to score weights without a threshold", "one line with what helps")
+@pytest.mark.parametrize("data", [(), ("--data", "dataset/oxford-iiit-pet")], ids=["cached", "folder"])
+def test_no_validation_to_choose_from_says_that_a_threshold_helps(project: Path, data: tuple[str, ...]) -> None:
+    (project / "dataset/oxford-iiit-pet/annotations/trainval.txt").unlink()
+    (project / "dataset/cache/valid.npy").unlink()
+    with pytest.raises(Refusal, match=r"(trainval\.txt|valid\.npy): not found; .*--threshold T needs no validation"):
+        run("--weights", "saved_models/unet.pth", *data)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_without_usable_training_masks_one_baseline_is_left_out(
+    project: Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    own_thresholds(project, 0.3)
+    listed = (project / "dataset/oxford-iiit-pet/annotations/trainval.txt").read_text().split()[::4]
+    name = listed[{"train": 1, "valid": 0}[split]]
+    (project / f"dataset/oxford-iiit-pet/images/{name}.jpg").unlink()  # nobody needs it
+    run("--weights", "saved_models/unet.pth", "--data", "dataset/oxford-iiit-pet")
+    assert "mean_mask" in shown(capsys.readouterr().out)["unet"]
+    (project / f"dataset/oxford-iiit-pet/annotations/trimaps/{name}.png").write_bytes(b"no")
+    run("--weights", "saved_models/unet.pth", "--data", "dataset/oxford-iiit-pet")
+    out = capsys.readouterr().out
+    assert shown(out)["unet"] == ["all_foreground"]
+    assert f"mean_mask is left out: dataset/oxford-iiit-pet/annotations/trimaps/{name}.png: is not a picture" in out
+
+
 @pytest.mark.usefixtures("project")
 def test_any_weights_score_what_the_stage_found_and_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.stage()
@@ -360,10 +451,13 @@ def test_any_weights_score_what_the_stage_found_and_write_nothing(capsys: pytest
     run("--weights", "saved_models/unet.pth", "saved_models/resnet34_unet.pth", "--data", "dataset/oxford-iiit-pet")
     assert capsys.readouterr().out == on_cache
     assert files() == before
-    lines = {line.split()[0]: line.split()[1:] for line in on_cache.splitlines()}
+    lines = shown(on_cache)
     for score in ("dice", "dice_dataset", "iou", "dice_native", "threshold"):
-        assert lines[score] == [f"{metrics()[name][score]:.4f}" for name in METHODS[:3]]
-    assert lines["unet"] == ["resnet34_unet", "ensemble"]
+        found = metrics()
+        assert lines[score] == [f"{found[name][score]:.4f}" for name in METHODS if score in found[name]]
+    assert lines["unet"] == list(METHODS[1:])
+    chosen = "thresholds: the best on 4 validation photographs for unet, resnet34_unet, ensemble"
+    assert chosen in on_cache.splitlines()
 
 
 def test_any_weights_with_a_threshold_need_no_validation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,9 +466,34 @@ def test_any_weights_with_a_threshold_need_no_validation(project: Path, capsys: 
     data = ("--data", "dataset/oxford-iiit-pet")
     run("--weights", "saved_models/unet.pth", *data, "--threshold", "0.4", "--tta", "flip")
     out = capsys.readouterr().out
-    assert "0.4000" in out
+    assert shown(out)["threshold"] == ["0.4000", "0.5000"]
+    assert (
+        "thresholds: 0.4, by --threshold\nmean_mask is left out: dataset/oxford-iiit-pet/annotations/trainval.txt"
+        in out
+    )
     assert "flip" in out
     assert "ensemble" not in out
+    assert "warning" not in out
+
+
+@pytest.mark.parametrize("border", ["background", "ignore"])
+def test_the_stage_and_any_weights_score_under_a_border_rule(
+    border: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What calls everything pet has the Dice that the trimaps say."""
+    training.write_params(project, data={"image_size": 32, "border": border}, evaluate={"threshold": 0.4})
+    evaluate.stage()
+    said = capsys.readouterr().out
+    assert BORDERS[border] in said
+    assert {entry["border"] for entry in metrics().values()} == {border}
+    trimaps = np.load("dataset/cache/test.npy")[..., 3]
+    pet, pixels = (trimaps == 1).sum((1, 2)), (trimaps != (3 if border == "ignore" else 0)).sum((1, 2))
+    assert metrics()["all_foreground"]["dice"] == pytest.approx((2 * pet / (pet + pixels)).mean(), abs=1e-5)
+    run("--weights", "saved_models/unet.pth", "--threshold", "0.4", "--border", border)
+    found = capsys.readouterr().out
+    assert BORDERS[border] in found
+    lines = {line.split()[0]: line.split()[1:] for line in found.splitlines()}
+    assert lines["dice"][0] == f"{metrics()['unet']['dice']:.4f}"
 
 
 def test_weights_of_one_name_are_told_apart(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from PIL import Image, ImageCms
 
 import inference
 import pets
-from handmade import bright
+from handmade import bright, with_origin
 from oxford_pet import foreground
 from reliability import fault
 from scoring.predict import Predictor
@@ -120,6 +122,45 @@ def test_the_threshold_is_used(place: Path) -> None:
     assert shares[0] > shares[1] > shares[2] > 0
 
 
+def test_weights_bring_their_threshold(place: Path) -> None:
+    Image.linear_gradient("L").save(place / "a.png")
+    checkpoint.save(place / "unet.pth", with_origin(bright(), 0.99))
+    run("a.png")
+    own = mask("a")
+    run("a.png", "--threshold", "0.99")
+    assert np.array_equal(mask("a"), own)
+    run("a.png", "--threshold", "0.5")
+    assert mask("a").mean() > own.mean()
+    checkpoint.save(place / "unet.pth", bright())
+    half = mask("a")
+    run("a.png")
+    assert np.array_equal(mask("a"), half), "weights without a threshold take 0.5"
+
+
+def test_an_ensemble_takes_the_mean_threshold_and_each_network_its_own(place: Path) -> None:
+    checkpoint.save(place / "low.pth", with_origin(bright(level=0.3), 0.01))
+    checkpoint.save(place / "high.pth", with_origin(bright(level=0.6), 0.91))
+    Image.linear_gradient("L").save(place / "a.png")
+    weights = ("--weights", "low.pth", "high.pth", "a.png", "--out")
+    inference.main(inference.arguments([*weights, "own"]))
+    inference.main(inference.arguments([*weights, "given", "--threshold", "0.46"]))
+    assert np.array_equal(mask("a", "own"), mask("a", "given"))
+    own, given = (np.asarray(Image.open(f"{out}/a_compare.png")).reshape(-1, 4, 256, 3) for out in ("own", "given"))
+    same = [np.array_equal(own[:, panel], given[:, panel]) for panel in range(4)]
+    assert same == [True, False, False, True]
+    tinted = [(own[-256:, panel] != own[-256:, 0]).any(-1).mean() for panel in (1, 2)]
+    tinted_before = [(given[-256:, panel] != given[-256:, 0]).any(-1).mean() for panel in (1, 2)]
+    assert tinted[0] > tinted_before[0] and tinted[1] < tinted_before[1]
+
+
+def test_a_mean_threshold_counts_unknown_ones_as_a_half() -> None:
+    known, unknown = with_origin(bright(), 0.3), bright()
+    assert inference.thresholds([known], None) == [0.3]
+    assert inference.thresholds([unknown], None) == [0.5]
+    assert inference.thresholds([known, unknown], None) == [0.3, 0.5, pytest.approx(0.4)]
+    assert inference.thresholds([known, unknown], 0.7) == [0.7, 0.7, pytest.approx(0.7)]
+
+
 @pytest.mark.parametrize("tta", ["none", "flip", "flip_scales"])
 def test_the_augmentation_is_used(place: Path, monkeypatch: pytest.MonkeyPatch, tta: str) -> None:
     seen: list[str] = []
@@ -142,6 +183,78 @@ def test_the_batch_size_changes_nothing(place: Path) -> None:
         run(data / "images", "--batch", batch)
         masks.append([mask(path.stem) for path in (data / "images").iterdir()])
     assert all(np.array_equal(a, b) for other in masks[1:] for a, b in zip(masks[0], other, strict=True))
+
+
+# --- where weights come from ------------------------------------------------------------------------------------------
+
+
+def told(*words: str) -> dict[str, str]:
+    """What --about says, by the first words of its lines."""
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "src/inference.py"), "--about", *words], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found: dict[str, str] = {}
+    for line in ended.stdout.splitlines():
+        assert len(line) <= 110
+        if line[:1].strip():
+            found["file"] = f"{found.get('file', '')}{line} "
+        elif name := line[2:18].strip():
+            found[last := name] = line[18:]
+        elif line:
+            found[last] += f" {line[18:]}"
+    return found
+
+
+def test_weights_say_where_they_come_from(place: Path) -> None:
+    weights = replace(with_origin(bright()), environment={"device": "CPU", "threads": 2})
+    checkpoint.save(place / "new.pth", weights)
+    learnt = [tensor.numel() for name, tensor in weights.state.items() if not re.search("running|num_batches", name)]
+    assert told("new.pth") == {
+        "file": "new.pth ",
+        "network": f"unet, {sum(learnt):,} parameters; width=1",
+        "sees": "rgb, squares of 32 pixels",
+        "tensors": f"sha256 {checkpoint.hash_of_tensors(weights)}",
+        "seed": "42",
+        "trained on": "540 photographs",
+        "train names": f"sha256 {'a' * 64}",
+        "train pixels": f"sha256 {'b' * 64}",
+        "validated on": "60 photographs",
+        "valid names": f"sha256 {'c' * 64}",
+        "valid pixels": f"sha256 {'d' * 64}",
+        "code": f"sha256 {'e' * 64}",
+        "best epoch": "7, with a validation Dice of 0.8750",
+        "threshold": "0.62, the best on the 60 validation photographs",
+        "parameters": "data.image_size=32, train.epochs=9, train.lr=0.01, train.augment.hflip=0.5",
+        "environment": "device=CPU, threads=2",
+    }
+    assert written(".") == ["new.pth", "unet.pth"]
+
+
+def test_what_weights_do_not_know_is_said(place: Path) -> None:
+    checkpoint.save(place / "new.pth", with_origin(bright()))
+    found = told("new.pth", "unet.pth")
+    assert found["file"] == "new.pth unet.pth "
+    for name in ("seed", "trained on", "validated on", "code", "best epoch", "threshold", "parameters"):
+        assert found[name].startswith("not known")
+
+
+def test_what_weights_say_cannot_move_the_cursor(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = replace(with_origin(bright()), environment={"device\x1b[2J": "\x1b]0;title\x07 a\nb"})
+    checkpoint.save(place / "new.pth", hostile)
+    inference.main(inference.arguments(["--about", "new.pth"]))
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\x07" not in out
+    assert "device\\x1b[2J" in out
+
+
+@fault("Input", "weights to tell about that are gone or damaged", "one line that names the file")
+@pytest.mark.parametrize("content", [None, b"", b"no weights"])
+def test_weights_that_cannot_be_told_about(place: Path, content: bytes | None) -> None:
+    if content is not None:
+        (place / "w.pth").write_bytes(content)
+    with pytest.raises(Refusal, match=r"^w\.pth: "):
+        inference.main(inference.arguments(["--about", "w.pth"]))
 
 
 # --- any photograph ---------------------------------------------------------------------------------------------------
@@ -338,7 +451,7 @@ def bare_pickle(path: Path) -> None:
 
 
 def other_version(path: Path) -> None:
-    torch.save({"format": checkpoint.FORMAT.replace("1", "0")}, path)
+    torch.save({"format": checkpoint.FORMAT.replace("2", "0")}, path)
 
 
 def cut(path: Path) -> None:
@@ -395,13 +508,26 @@ def test_weights_and_photographs_are_told_apart_in_any_order(words: str) -> None
 
 
 @pytest.mark.parametrize(
-    "words", ["--weights a.pth --out o", "x.jpg --out o", "x.jpg --weights a", "--batch 0", "--threshold 0", "--tta x"]
+    ("words", "reason"),
+    [
+        ("--weights a.pth --out o", "name a photograph or a folder"),
+        ("x.jpg --out o", "the following arguments are required: --weights"),
+        ("x.jpg --weights a", "the following arguments are required: --out"),
+        ("x.jpg", "the following arguments are required: --weights, --out"),
+        ("x.jpg --weights a --out o --batch 0", "--batch"),
+        ("x.jpg --weights a --out o --threshold 0", "--threshold"),
+        ("x.jpg --weights a --out o --tta x", "--tta"),
+        ("--about", "--about: expected at least one argument"),
+        ("--about a.pth --weights b.pth", "--about takes weights and nothing else"),
+        ("--about a.pth --out o", "--about takes weights and nothing else"),
+        ("x.jpg --about a.pth", "--about takes weights and nothing else"),
+    ],
 )
-def test_a_wrong_command_line_ends_with_2(words: str) -> None:
-    complete = [] if " " in words and not words.startswith("--b") else ["x.jpg", "--weights", "a.pth", "--out", "o"]
+def test_a_wrong_command_line_ends_with_2(words: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        inference.arguments([*words.split(), *complete])
+        inference.arguments(words.split())
     assert end.value.code == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_it_needs_only_the_weights(place: Path) -> None:

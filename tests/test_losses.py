@@ -86,6 +86,19 @@ def test_a_weighted_loss_is_the_one_counted_by_hand(border: float) -> None:
     assert mixed == pytest.approx(0.8 * bce + 0.2 * dice, rel=1e-12)
 
 
+@pytest.mark.parametrize(("rule", "truth", "counts"), [("background", 0, 1), ("ignore", 1, 0)])
+def test_the_border_rule_by_hand(rule: str, truth: int, counts: int) -> None:
+    """A row of a pet's pixel, one of its border and one of background, each called pet with a probability of 1/4."""
+    logits = torch.full((1, 1, 3), -math.log(3), dtype=torch.float64)
+    trimaps = torch.tensor([[[1, 3, 2]]], dtype=torch.uint8)
+    border = math.log(4) if truth else math.log(4 / 3)
+    bce = (math.log(4) + counts * border + math.log(4 / 3)) / (2 + counts)
+    assert loss_function("bce", 0.5, 1, rule)(logits, trimaps).item() == pytest.approx(bce, rel=1e-12)
+    both, each = 0.25 + counts * 0.25 * truth, 0.25 * (2 + counts) + 1 + counts * truth
+    dice = 1 - (2 * both + 1) / (each + 1)
+    assert loss_function("dice", 0.5, 1, rule)(logits, trimaps).item() == pytest.approx(dice, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_border_can_be_ignored_and_stressed(name: str) -> None:
     logits, trimaps = batch()

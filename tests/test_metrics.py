@@ -17,17 +17,15 @@ from torchmetrics.functional.segmentation.utils import mask_edges, surface_dista
 
 from scoring.scores import (
     BOUNDARY_PIXELS,
-    THRESHOLDS,
     accuracy,
-    best_threshold,
     boundary_f1,
-    dice_by_threshold,
     points,
     precision,
     recall,
     with_interval,
 )
 from shared.metrics import confusion, dice, iou, is_pet
+from shared.thresholds import THRESHOLDS, best_threshold, dice_by_threshold
 
 SHAPE = (11, 11)  # square: torchmetrics takes the height for the width in its distances
 EMPTY, FULL = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
@@ -167,7 +165,7 @@ levels = st.one_of(st.floats(0, 1, width=32), st.sampled_from(THRESHOLDS))
 @settings(max_examples=20)
 def test_the_histogram_finds_what_comparing_at_each_threshold_finds(maps: np.ndarray, truth: np.ndarray) -> None:
     probabilities, real = torch.from_numpy(maps), torch.from_numpy(truth)
-    curves = dice_by_threshold(probabilities, real)
+    curves = dice_by_threshold(probabilities, torch.where(real, 1, 2), "pet")
     for step, threshold in enumerate(THRESHOLDS):
         for method in range(2):
             expected = dice(confusion(probabilities[:, method] >= threshold, real))

@@ -20,7 +20,7 @@ def test_singular_values_become_about_equal_and_their_directions_stay(
     random = torch.Generator().manual_seed(seed)
     left, _, right = torch.linalg.svd(torch.randn(rows, columns, generator=random), full_matrices=False)
     values = torch.rand(min(rows, columns), generator=random) * 0.9 + 0.1
-    found = balanced(left * values * size @ right).float()
+    (found,) = balanced((left * values * size @ right)[None])
     assert found.shape == (rows, columns)
     there = left.mT @ found @ right.mT
     assert ((there.diagonal() > 0.6) & (there.diagonal() < 1.3)).all()
@@ -71,8 +71,14 @@ SHAPES = [(16, 6, 3, 3), (8, 3, 1, 1), (8, 12, 2, 2), (64, 3, 3, 3), (8, 8, 1, 3
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.95])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_kernel_moves_as_by_torchs_muon_to_the_bit(shape: tuple[int, ...], momentum: float) -> None:
-    """torch takes matrices only: here a row for each output, its columns in the order of channels_last."""
+def test_a_kernel_moves_as_by_torchs_muon(
+    shape: tuple[int, ...], momentum: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch takes matrices only: here a row for each output, its columns in the order of channels_last.
+
+    Its rounds run in bf16; here they are made to run in full precision, as ours do.
+    """
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
     random = torch.Generator().manual_seed(3)
     kernel = nn.Parameter(torch.randn(shape, generator=random))
     matrix = nn.Parameter(as_matrix(kernel).clone())
@@ -87,12 +93,41 @@ def test_a_kernel_moves_as_by_torchs_muon_to_the_bit(shape: tuple[int, ...], mom
         matrix.grad = as_matrix(kernel.grad).clone()
         ours.step()
         theirs.step()
-        assert torch.equal(as_matrix(kernel), matrix)
+        torch.testing.assert_close(as_matrix(kernel), matrix, atol=1e-5, rtol=0)
 
 
 def as_matrix(kernel: torch.Tensor) -> torch.Tensor:
     order = [0, *range(2, kernel.ndim), 1]
     return kernel.detach().permute(order).reshape(len(kernel), -1)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 72), (64, 27), (96, 864)])
+def test_directions_that_are_almost_nothing_are_as_in_double_precision(rows: int, columns: int) -> None:
+    """The iteration as it is written in the papers, against ours, which takes squares of these singular values."""
+    random = torch.Generator().manual_seed(1)
+    left, _, right = torch.linalg.svd(torch.randn(rows, columns, generator=random), full_matrices=False)
+    matrix = left * torch.logspace(0, -6, min(rows, columns)) @ right
+    expected = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        square = expected @ expected.mT
+        expected = 3.4445 * expected + (-4.7750 * square + 2.0315 * square @ square) @ expected
+    (found,) = balanced(matrix[None])
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=0)
+
+
+def test_many_kernels_of_one_shape_move_as_each_alone() -> None:
+    random = torch.Generator().manual_seed(5)
+    many = [nn.Parameter(torch.randn(16, 8, 3, 3, generator=random)) for _ in range(4)]
+    gradients = [torch.randn(16, 8, 3, 3, generator=random) for _ in many]
+    alone = [nn.Parameter(kernel.detach().clone()) for kernel in many]
+    for kernels in (many, alone):
+        for kernel, gradient in zip(kernels, gradients, strict=True):
+            kernel.grad = gradient.clone()
+    Muon(many, 0.1, 0.5, 0.9).step()
+    for kernel in alone:
+        Muon([kernel], 0.1, 0.5, 0.9).step()
+    for one, other in zip(many, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
 
 def test_a_column_of_a_kernel_moves_by_its_own_gradient() -> None:

@@ -196,10 +196,12 @@ def test_any_text_comes_back_from_the_page_as_it_was(name: str, value: str) -> N
 def test_the_difference_in_words(low: float, high: float, words: str) -> None:
     difference = {"dice": (low + high) / 2, "dice_low": low, "dice_high": high}
     methods = ("unet", "resnet34_unet", "ensemble")
-    scores = {name: {"dice": 0.9} for name in methods} | {"all_foreground": {"dice": 0.55}, "mean_mask": {"dice": 0.61}}
+    scores: dict[str, dict[str, Any]] = {name: {"dice": 0.9} for name in methods}
+    scores |= {"all_foreground": {"dice": 0.55, "border": "ignore"}, "mean_mask": {"dice": 0.61}}
     said = document.in_words(scores, [{"network": "resnet34_unet", "minus": "unet", **difference}])
     assert words in said and "−0.000" not in said
     assert "0.550" in said and "0.610" in said
+    assert said.endswith("In all scores the border counts nowhere.</p>")
 
 
 def test_a_row_without_any_value_is_left_out() -> None:

@@ -119,8 +119,8 @@ def test_test_photographs_choose_nothing(finished: compare.Run, tmp_path: Path) 
 
 def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
     pixels = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(4, 3)
-    np.save(tmp_path / "valid.npy", pixels[:3])
-    np.save(tmp_path / "train.npy", pixels[3:])
+    training.cache(tmp_path, "valid", pixels[:3])
+    training.cache(tmp_path, "train", pixels[3:])
     held = []
     for fold in range(compare.FOLDS):
         compare.of_fold(tmp_path, tmp_path / str(fold), fold)

@@ -7,17 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoring.scores import (
-    THRESHOLDS,
-    Scores,
-    averages,
-    batches,
-    best_threshold,
-    groups,
-    score,
-    threshold_curves,
-    with_interval,
-)
+from oxford_pet import BACKGROUND, BORDER, BORDERS, PET
+from scoring.scores import Scores, averages, groups, score, with_interval
+from shared.thresholds import THRESHOLDS, batches, best_threshold, threshold_curves
 
 
 def mask(text: str) -> Tensor:
@@ -34,7 +26,13 @@ COUNTS = [[3, 1, 2, 6], [2, 4, 0, 6], [0, 0, 0, 12]]
 def scored(predicted: list[Tensor], truth: list[Tensor], native: list[Tensor] | None = None) -> Scores:
     """Of one method that is sure of itself."""
     maps = torch.stack(predicted).unsqueeze(1).float()
-    return score(maps, torch.tensor([0.5]), torch.stack(truth), native or truth)
+    trimaps = [trimap(one) for one in truth]
+    return score(maps, torch.tensor([0.5]), torch.stack(trimaps), list(map(trimap, native or truth)), "pet")
+
+
+def trimap(pet: Tensor) -> Tensor:
+    """Without a border."""
+    return torch.where(pet, PET, BACKGROUND)
 
 
 def test_pixels_are_counted_as_by_hand() -> None:
@@ -75,28 +73,54 @@ def test_at_its_own_size_probabilities_are_resized_then_thresholded() -> None:
     maps = torch.tensor([[[[0.0, 1.0]]]])  # two pixels, which become four: 0, 0.25, 0.75, 1
     native = mask("..## ..##")
     for threshold, dice in ((0.8, 2 * 2 / (2 + 4)), (0.5, 1.0), (0.2, 2 * 4 / (6 + 4))):
-        found = score(maps, torch.tensor([threshold]), mask(".#")[None], [native])
+        found = score(maps, torch.tensor([threshold]), trimap(mask(".#"))[None], [trimap(native)], "pet")
         assert found.dice_native.item() == pytest.approx(dice)
 
 
 def test_a_probability_of_the_threshold_is_pet() -> None:
     below = float(np.nextafter(np.float32(0.3), np.float32(0)))
     maps = torch.tensor([[[[below, 0.3, 0.5]]]])
-    found = score(maps, torch.tensor([0.3]), mask(".##")[None], [mask(".##")])
+    found = score(maps, torch.tensor([0.3]), trimap(mask(".##"))[None], [trimap(mask(".##"))], "pet")
     assert found.counts.tolist() == [[[2, 0, 0, 1]]]
     assert found.dice_native.item() == 1
 
 
 def test_each_method_has_its_own_threshold_and_each_photograph_its_own_truth() -> None:
     maps = torch.tensor([[[[0.2, 0.6]], [[0.2, 0.6]]], [[[0.9, 0.1]], [[0.4, 0.5]]]])  # two photographs, two methods
-    truth = torch.stack([mask("##"), mask("#.")])
-    found = score(maps, torch.tensor([0.1, 0.5]), truth, list(truth))
+    truth = trimap(torch.stack([mask("##"), mask("#.")]))
+    found = score(maps, torch.tensor([0.1, 0.5]), truth, list(truth), "pet")
     assert found.counts.tolist() == [[[2, 0, 0, 0], [1, 0, 1, 0]], [[1, 1, 0, 0], [0, 1, 1, 0]]]
     assert found.dice_native.tolist() == [pytest.approx([1, 2 / 3]), pytest.approx([2 / 3, 0])]
     assert found.boundary_f1.tolist() == [[1, 1], [1, 1]]  # so near that every contour agrees
     second = found.of(1)
     assert second.counts.tolist() == [[1, 0, 1, 0], [0, 1, 1, 0]]
     assert second.where(torch.tensor([False, True])).counts.tolist() == [[0, 1, 1, 0]]
+
+
+# A row of pet, border, border, background and background, of which the second, the third and the last are called pet.
+@pytest.mark.parametrize(
+    ("border", "counts"),
+    [("pet", [2, 1, 1, 1]), ("background", [0, 3, 1, 1]), ("ignore", [0, 1, 1, 1])],
+)
+def test_each_border_rule_counts_as_by_hand(border: str, counts: list[int]) -> None:
+    maps, trimaps = torch.tensor([[[[0.0, 1.0, 1.0, 0.0, 1.0]]]]), torch.tensor([[[1, 3, 3, 2, 2]]])
+    found = score(maps, torch.tensor([0.5]), trimaps, list(trimaps), border)
+    assert found.counts.tolist() == [[counts]]
+    tp, fp, fn, _ = counts
+    assert found.dice_native.item() == pytest.approx(2 * tp / (2 * tp + fp + fn))
+    curve = threshold_curves(lambda _: maps, torch.stack([trimaps] * 4, -1), border, lambda _: None)
+    assert curve[0, THRESHOLDS.index(0.5)].item() == pytest.approx(2 * tp / (2 * tp + fp + fn))
+
+
+def test_a_contour_takes_ignored_pixels_as_right() -> None:
+    """What is right but for the border has the true contour; under the other rules the contour is eight pixels off."""
+    trimaps = torch.full((1, 24, 24), BACKGROUND)
+    trimaps[:, 8:16, 8:16] = BORDER
+    found = {
+        border: score(torch.zeros(1, 1, 24, 24), torch.tensor([0.5]), trimaps, list(trimaps), border).boundary_f1.item()
+        for border in BORDERS
+    }
+    assert found == {"pet": 0, "background": 1, "ignore": 1}
 
 
 def test_empty_scores_wait_for_every_photograph_and_method() -> None:
@@ -121,7 +145,7 @@ def test_a_threshold_curve_is_the_mean_dice_counted_by_hand() -> None:
         one[:, :8] = 0.6
         return torch.stack([one, torch.ones_like(one)], 1)
 
-    curves = threshold_curves(methods, pixels, seen.append)
+    curves = threshold_curves(methods, pixels, "pet", seen.append)
     assert seen == [16, 16, 8]
     whole, right = 30 / 40 * 2 / 3, 30 / 40  # half of the picture is pet: Dice 2 * 1/2 / (1 + 1/2)
     for threshold, mixed, full in zip(THRESHOLDS, *curves.tolist(), strict=True):
@@ -129,6 +153,21 @@ def test_a_threshold_curve_is_the_mean_dice_counted_by_hand() -> None:
         assert mixed == pytest.approx(expected), threshold
         assert full == pytest.approx(whole)
     assert best_threshold(curves[1]) == 0.5, "of equals the one nearest to 0.5, though sums round differently"
+
+
+@pytest.mark.parametrize(("border", "both", "first"), [("pet", 1, 2 / 3), ("background", 2 / 3, 1), ("ignore", 1, 1)])
+def test_the_curve_follows_the_border_rule(border: str, both: float, first: float) -> None:
+    """Of four pixels one is pet, one is border, two are background; the first two are predicted, or the first alone."""
+    pixels = torch.zeros(1, 2, 2, 4, dtype=torch.uint8)
+    pixels[0, :, :, 3] = torch.tensor([[1, 3], [2, 2]])
+
+    def methods(_: Tensor) -> Tensor:
+        return torch.tensor([[[[0.9, 0.3], [0.0, 0.0]]]])
+
+    (curve,) = threshold_curves(methods, pixels, border, lambda _: None).tolist()
+    by_threshold = dict(zip(THRESHOLDS, curve, strict=True))
+    assert by_threshold[0.2] == pytest.approx(both)
+    assert by_threshold[0.6] == pytest.approx(first)
 
 
 def test_thresholds_go_from_5_to_95_percent() -> None:

@@ -22,6 +22,7 @@ def test_each_network_has_its_own_dice_and_interval(tmp_path: Path, monkeypatch:
         assert len({dice, low, high}) == 3
         assert line.split() == [name, "test", "Dice", dice, "(95%", "interval", low, "to", f"{high})"]
     assert f"test Dice {scores['all_foreground']['dice']:.4f}  (everything called pet)" in lines[3]
+    assert lines[4] == "In all scores the border counts as pet."
 
 
 def test_scores_of_before_a_training_are_said_to_be_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import math
+import shutil
 import signal
+import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -22,15 +26,21 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from torch._inductor.exc import InvalidCxxCompiler
 
+import models
+import train
 import training
 from dying import end_of, forked
 from learning import parallel, resume
 from learning.engine import NotFinite, Trainer, explained, spoken, symptom, waiting
+from learning.origin import hash_of_code
 from params.training import Augment, Train
 from reliability import fault
+from scoring.predict import Predictor
 from scripts import script
 from shared import checkpoint
 from shared.inputs import CHANNELS, edges, gray, in_mode, statistics, unit
+from shared.metrics import confusion, dice
+from shared.thresholds import best_threshold, threshold_curves
 from training import CPU, TRAIN, VALID, epochs, trainer
 from utils import Refusal
 
@@ -295,6 +305,138 @@ def test_outputs_and_same_bytes_twice(tmp_path: Path) -> None:
     assert not list((one / ".resume").iterdir())
 
 
+# Where the weights come from
+
+
+def origin_of(folder: Path) -> checkpoint.Origin:
+    found = checkpoint.load(folder / "saved_models/unet.pth").origin
+    assert found
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = training.workplace(tmp_path_factory.mktemp("origin") / "x", unet={"train": {"lr": 0.005}})
+    training.stage(folder)
+    return folder
+
+
+def test_weights_say_what_they_were_trained_on(trained: Path) -> None:
+    found = origin_of(trained)
+    assert found.seed == 42
+    assert found.params["train"] == training.settings(lr=0.005).model_dump()
+    assert found.params["unet"]["width"] == 4
+    assert found.params["data"] == {"image_size": 32, "border": "pet"}
+    best = max(history(trained), key=lambda row: float(row["valid_dice"]))
+    assert (found.best_epoch, f"{found.valid_dice:.6g}") == (int(best["epoch"]), best["valid_dice"])
+    for split, seed, used in (("train", 1, found.train), ("valid", 2, found.valid)):
+        count = {"train": 20, "valid": 5}[split]
+        names = "".join(f"{split}_{number}\n" for number in range(1, count + 1))
+        pixels = training.pixels(count, seed=seed).tobytes()
+        expected = [hashlib.sha256(content).hexdigest() for content in (names.encode(), pixels)]
+        assert [used.photographs, used.names, used.pixels] == [count, *expected]
+
+
+@pytest.mark.parametrize(
+    ("border", "changes"),
+    [
+        ("pet", {}),
+        ("background", {"input": "gray_edges", "loss": "ce"}),
+        ("ignore", {"precision": "bf16", "ema": 0.9}),
+    ],
+)
+def test_the_threshold_is_the_one_that_evaluation_would_choose(
+    tmp_path: Path, border: str, changes: dict[str, Any]
+) -> None:
+    folder = training.workplace(tmp_path / "x", validation=21, data={"border": border}, train=changes)
+    training.stage(folder)
+    weights = checkpoint.load(folder / "saved_models/unet.pth")
+    assert weights.origin
+    pixels = torch.from_numpy(np.load(folder / "dataset/cache/valid.npy"))
+    predictor = Predictor(weights, "none", CPU)
+    found = predictor(pixels[..., :3])
+    trimaps = pixels[..., 3]
+    truth = trimaps == 1 if border == "background" else trimaps != 2
+    seen = trimaps != 3 if border == "ignore" else None
+    by_hand = [float(dice(confusion(found >= step / 100, truth, seen)).mean()) for step in range(5, 96)]
+    assert by_hand[round(weights.origin.threshold * 100) - 5] == pytest.approx(max(by_hand), abs=1e-6)
+    curve = threshold_curves(lambda images: predictor(images).unsqueeze(1), pixels, border, lambda _: None)[0]
+    assert weights.origin.threshold == best_threshold(curve)
+
+
+def test_the_names_are_in_the_weights_and_the_rest_of_the_table_is_not(tmp_path: Path, trained: Path) -> None:
+    folder = training.workplace(tmp_path / "x", unet={"train": {"lr": 0.005}})
+    table = folder / "dataset/cache/train.csv"
+    table.write_text(table.read_text().replace(",dog", ",cat"))
+    training.stage(folder)
+    assert origin_of(folder) == origin_of(trained)
+    table.write_text(table.read_text().replace("train_20,", "train_21,"))
+    training.stage(folder)
+    assert origin_of(folder).train.names != origin_of(trained).train.names
+    assert replace(origin_of(folder), train=origin_of(trained).train) == origin_of(trained)
+
+
+def test_a_comment_in_the_code_changes_its_hash_and_not_the_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    copy = tmp_path / "src"
+    shutil.copytree(train.SRC, copy)
+    code = [copy / file.relative_to(train.SRC) for file in train.CODE]
+    monkeypatch.setattr(train, "SRC", copy)
+    monkeypatch.setattr(train, "CODE", code)
+    monkeypatch.setattr(models, "file_of", lambda name: copy / f"models/{name}.py")
+    folders = [training.workplace(tmp_path / str(number), unet={"train": {"lr": 0.005}}) for number in range(2)]
+    training.stage(folders[0])
+    with (copy / "models/unet.py").open("a") as file:
+        file.write("# a comment\n")
+    training.stage(folders[1])
+    before, after = (checkpoint.load(folder / "saved_models/unet.pth") for folder in folders)
+    assert origin_of(folders[0]) == origin_of(trained)
+    assert origin_of(folders[0]).code != origin_of(folders[1]).code
+    assert checkpoint.hash_of_tensors(before) == checkpoint.hash_of_tensors(after)
+
+
+def test_the_hash_of_the_code_is_what_a_shell_computes(tmp_path: Path) -> None:
+    for name, text in (("b/one.py", "1\n"), ("a.py", ""), ("b.py", "x = 2\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    lines = subprocess.run(
+        ["sha256sum", "a.py", "b.py", "b/one.py"], cwd=tmp_path, capture_output=True, check=True
+    ).stdout
+    files = {name: tmp_path / name for name in ("b/one.py", "b.py", "a.py")}
+    assert hash_of_code(files) == hashlib.sha256(lines).hexdigest()
+
+
+@fault(
+    "Corruption", "a table of cached photographs that is gone or of other photographs", "`train.py` names it, exit 1"
+)
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "not found; `dvc repro preprocess` makes it"), ("name\n", "does not belong to")]
+)
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, split: str, content: str | None, reason: str) -> None:
+    folder = training.workplace(tmp_path / "x")
+    table = folder / f"dataset/cache/{split}.csv"
+    table.unlink() if content is None else table.write_text(content)
+    with pytest.raises(Refusal, match=f"{split}.csv: {reason}"):
+        training.stage(folder)
+    assert training.outputs(folder) == {}
+
+
+@fault("Killed", "`train.py`, and what it follows from changes before the next run", "that starts afresh and says why")
+def test_other_names_start_afresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stopped_early(tmp_path / "x", monkeypatch)
+    table = folder / "dataset/cache/valid.csv"
+    table.write_text(table.read_text().replace("valid_1,", "valid_9,"))
+    training.stage(folder)
+    assert "starting afresh: since the interrupted run, dataset/cache/valid.csv changed" in capsys.readouterr().out
+
+
+# Interrupted
+
+
 LONG: dict[str, Any] = {"train": {"epochs": 6, "ema": 0.9}}
 
 
@@ -452,7 +594,7 @@ def test_empty_masks_are_learnt_as_empty(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         pixels = training.pixels(8)
         pixels[..., 3] = 2
-        np.save(folder / f"dataset/cache/{split}.npy", pixels)
+        training.cache(folder / "dataset/cache", split, pixels)
     training.stage(folder)
     dices = [float(row["valid_dice"]) for row in history(folder)]
     assert dices[0] < dices[-1] == 1
@@ -638,6 +780,7 @@ def test_training_opens_no_test_file(tmp_path: Path) -> None:
     assert end_of(forked(watched)) == 0
     opened = (folder / "opened.txt").read_text(encoding="utf-8")
     assert "train.npy" in opened and "valid.npy" in opened
+    assert "train.csv" in opened and "valid.csv" in opened
     assert "test.npy" not in opened and "test.txt" not in opened and "test.csv" not in opened
 
 

@@ -16,6 +16,7 @@ import yaml
 
 import params
 import train
+import utils
 from learning.engine import Trainer
 from models import build
 from params import whole
@@ -67,10 +68,10 @@ def network(name: str = "unet", in_channels: int = 3, out_channels: int = 1) -> 
     return build(name, in_channels, out_channels, SMALL[name])
 
 
-def trainer(name: str = "unet", seed: int = 1, **changes: Any) -> Trainer:
+def trainer(name: str = "unet", seed: int = 1, border: str = "pet", **changes: Any) -> Trainer:
     chosen = settings(**changes)
     made = network(name, CHANNELS[chosen.input], 2 if chosen.loss == "ce" else 1)
-    return Trainer(made, chosen, seed, CPU, *statistics(TRAIN, chosen.input))
+    return Trainer(made, chosen, seed, CPU, *statistics(TRAIN, chosen.input), border)
 
 
 def epochs(it: Trainer, count: int, on_step: Callable[[int, int], None] = lambda *_: None) -> Trainer:
@@ -82,10 +83,17 @@ def epochs(it: Trainer, count: int, on_step: Callable[[int, int], None] = lambda
 
 def workplace(folder: Path, photographs: int = 20, validation: int = 5, **changes: Any) -> Path:
     (folder / "dataset" / "cache").mkdir(parents=True)
-    np.save(folder / "dataset/cache/train.npy", pixels(photographs, seed=1))
-    np.save(folder / "dataset/cache/valid.npy", pixels(validation, seed=2))
+    cache(folder / "dataset/cache", "train", pixels(photographs, seed=1))
+    cache(folder / "dataset/cache", "valid", pixels(validation, seed=2))
     write_params(folder, **changes)
     return folder
+
+
+def cache(folder: Path, split: str, content: np.ndarray) -> None:
+    """A cached split: the pixels and their table."""
+    np.save(folder / f"{split}.npy", content)
+    rows = [{"name": f"{split}_{number}", "breed": split, "species": "dog"} for number in range(1, len(content) + 1)]
+    utils.write_csv(folder / f"{split}.csv", rows)
 
 
 def write_params(folder: Path, **changes: Any) -> None:

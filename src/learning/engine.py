@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learning import parallel
@@ -18,7 +19,7 @@ from learning.losses import loss_function
 from learning.muon import Muon
 from learning.schedule import learning_rate
 from learning.seeds import derived_seed, generator
-from oxford_pet import foreground
+from oxford_pet import counted, foreground
 from params.training import Train
 from shared.inputs import logits, normalised, unit
 from shared.metrics import confusion, dice, is_pet
@@ -28,14 +29,23 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 CHECKS = {"cpu": 1, "cuda": 50}  # check the loss for NaN every N steps; a check makes the GPU wait
 ADVICE = "try a lower lr, more warmup, clip, or precision fp32"  # against a loss that is not finite
 
+NONE_YET = {"epoch": 0, "valid_dice": -1.0, "state": {}}
+
 Row = dict[str, float]
 
 
 class Trainer:
     def __init__(
-        self, network: nn.Module, settings: Train, seed: int, device: torch.device, mean: list[float], std: list[float]
+        self,
+        network: nn.Module,
+        settings: Train,
+        seed: int,
+        device: torch.device,
+        mean: list[float],
+        std: list[float],
+        border: str = "pet",
     ) -> None:
-        self.settings, self.seed, self.device = settings, seed, device
+        self.settings, self.seed, self.device, self.border = settings, seed, device, border
         self.mean, self.std = mean, std
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         network = parallel.synchronised_norm(network, device)
@@ -48,9 +58,9 @@ class Trainer:
         self.forward: Callable[[Tensor], Tensor] = torch.compile(wrapped) if settings.compile else wrapped
         self.optimizer = optimizer(self.learner, settings)
         self.scaler = torch.amp.grad_scaler.GradScaler(device.type, enabled=settings.precision == "fp16")
-        self.loss = loss_function(settings.loss, settings.dice_weight, settings.border_weight)
+        self.loss = loss_function(settings.loss, settings.dice_weight, settings.border_weight, border)
         self.history: list[Row] = []
-        self.best: dict[str, Any] = {"epoch": 0, "valid_dice": -1.0, "state": {}}
+        self.best: dict[str, Any] = dict(NONE_YET)
 
     @property
     def best_network(self) -> nn.Module:
@@ -58,8 +68,13 @@ class Trainer:
         return self.network if self.average is None else self.average
 
     def epoch(self, train: Tensor, valid: Tensor, on_step: Callable[[int, int], None]) -> Row:
-        """One pass over `train` and one over `valid`; keeps the weights if validation has never been better."""
+        """One pass over `train` and one over `valid`; keeps the weights if validation has never been better.
+
+        Where the squares grow, what an earlier size reached is no measure for the next.
+        """
         number = len(self.history)
+        if self.side(number) != self.side(number - 1):
+            self.best = dict(NONE_YET)
         row: Row = {"epoch": number + 1, **self.fit(train, number, on_step), **self.validate(valid)}
         if not math.isfinite(row["valid_loss"]):
             raise NotFinite(f"the validation loss is not finite in epoch {number + 1}, at lr {row['lr']:.3g}; {ADVICE}")
@@ -84,7 +99,7 @@ class Trainer:
             rate = learning_rate(settings, epoch, (step + 1) / len(batches), earlier)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            images, trimaps = self.fetch(pixels, rows)
+            images, trimaps = self.fetch(pixels, rows, self.side(epoch))
             here = rows.to(self.device)
             draws = {name: table.index_select(0, here) for name, table in tables.items()}
             images, trimaps = augmented(images, trimaps, settings.augment, draws)
@@ -92,7 +107,7 @@ class Trainer:
             # DistributedDataParallel and `scores` see one output as without it.
             own, *coarser = self.scores(self.forward, images).split(len(images))
             loss = self.loss(own, trimaps)
-            counts = confusion(is_pet(own.detach(), 0), foreground(trimaps))
+            counts = self.counts(is_pet(own.detach(), 0), trimaps)
             sums += torch.stack([loss.detach().double() * len(rows), dice(counts).sum()])
             for mask, weight in zip(coarser, self.coarser_weights, strict=True):
                 loss = loss + weight * self.loss(mask, trimaps)
@@ -127,10 +142,10 @@ class Trainer:
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, Dice, share
         mine = torch.arange(parallel.rank(), len(pixels), parallel.size())
         for rows in mine.split(self.settings.batch_size):
-            images, trimaps = self.fetch(pixels, rows)
+            images, trimaps = self.fetch(pixels, rows, self.side(len(self.history)))
             scores = self.scores(network, images)
             found = is_pet(scores, 0)
-            counts = confusion(found, foreground(trimaps))
+            counts = self.counts(found, trimaps)
             share = found.double().mean() * len(rows)
             loss = self.loss(scores, trimaps).double() * len(rows)
             sums += torch.stack([loss, dice(counts).sum(), share])
@@ -144,12 +159,26 @@ class Trainer:
         size = min(self.settings.batch_size, count // parallel.size() * parallel.size())
         return [batch[parallel.rank() :: parallel.size()] for batch in order[: count // size * size].split(size)]
 
-    def fetch(self, pixels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def side(self, epoch: int) -> int:
+        """Of the squares in that epoch (from 0); 0: as they are cached."""
+        sizes = self.settings.sizes
+        return sizes[epoch * len(sizes) // self.settings.epochs] if sizes else 0
+
+    def work(self, first: int) -> float:
+        """The epochs from `first` on (from 1), in epochs of its size: the work grows as the area of the squares."""
+        areas = [max(self.side(epoch), 1) ** 2 for epoch in range(first - 1, self.settings.epochs)]
+        return sum(areas) / areas[0]
+
+    def counts(self, found: Tensor, trimaps: Tensor) -> Tensor:
+        return confusion(found, foreground(trimaps, self.border), counted(trimaps, self.border))
+
+    def fetch(self, pixels: Tensor, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Colours in [0, 1] and trimaps on the device, whether the split lives there or in the memory map."""
         batch = pixels.index_select(0, rows.to(pixels.device))  # several times as fast as pixels[rows] on a CPU
         if batch.device != self.device:
             batch = batch.pin_memory().to(self.device, non_blocking=True)
-        return unit(batch[..., :3]), batch[..., 3]
+        images, trimaps = unit(batch[..., :3]), batch[..., 3]
+        return shrunk(images, trimaps, side) if 0 < side < images.shape[-1] else (images, trimaps)
 
     def scores(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """(B, H, W) log-odds in full precision."""
@@ -187,6 +216,12 @@ class Trainer:
 
 class NotFinite(Refusal):
     """The loss became NaN or infinite."""
+
+
+def shrunk(images: Tensor, trimaps: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The mean colour of the pixels that a smaller one covers; of the trimap the pixel nearest to its centre."""
+    layers = F.interpolate(trimaps.unsqueeze(1), (side, side), mode="nearest-exact")
+    return F.interpolate(images, (side, side), mode="area"), layers.squeeze(1)
 
 
 def tensors(network: nn.Module) -> list[Tensor]:

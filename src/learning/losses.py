@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oxford_pet import BORDER, foreground
+from oxford_pet import BORDER, counted, foreground
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def loss_function(name: str, dice_weight: float, border_weight: float) -> Loss:
-    """A function of (B, H, W) log-odds and (B, H, W) trimaps.
+def loss_function(name: str, dice_weight: float, border_weight: float, border: str = "pet") -> Loss:
+    """A function of (B, H, W) log-odds and (B, H, W) trimaps, under the border rule `border`.
 
     `ce` and `bce` share their arithmetic: cross entropy over two classes is the binary one of the difference of
     their logits. What differs is the network, which then has two output channels.
@@ -22,8 +22,8 @@ def loss_function(name: str, dice_weight: float, border_weight: float) -> Loss:
     share = {"bce": 0.0, "ce": 0.0, "dice": 1.0, "bce_dice": dice_weight}[name]
 
     def loss(logits: Tensor, trimaps: Tensor) -> Tensor:
-        truth = foreground(trimaps).to(logits.dtype)
-        weight = torch.where(trimaps == BORDER, border_weight, 1.0).to(logits.dtype)
+        truth = foreground(trimaps, border).to(logits.dtype)
+        weight = torch.where(trimaps == BORDER, border_weight, 1.0).to(logits.dtype) * counted(trimaps, border)
         total = logits.new_zeros(())
         if share < 1:
             total = total + (1 - share) * cross_entropy(logits, truth, weight).mean()

@@ -16,5 +16,6 @@ class Data(Section):
     breeds: list[Text]
     limit: Annotated[Whole, Field(ge=0)]
     image_size: Annotated[Whole, Field(ge=SIDES.start, lt=SIDES.stop)]
+    border: Literal["pet", "background", "ignore"]
     on_bad: Literal["fail", "skip"]
     on_leak: Literal["warn", "fail"]

@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from oxford_pet import SIDES
 from params import overlaid
 from params.values import BelowOne, Count, Flag, NotNegative, Number, Positive, Section, Share, Whole
+
+Side = Annotated[Whole, Field(ge=SIDES.start, lt=SIDES.stop)]
 
 
 class Augment(Section):
@@ -31,6 +34,7 @@ class Augment(Section):
 class Train(Section):
     epochs: Annotated[Count, Field(le=100_000)]
     batch_size: Annotated[Count, Field(le=1_000_000)]
+    sizes: list[Side]
     shuffle: Flag
     input: Literal["rgb", "gray", "gray_edges"]
     loss: Literal["bce", "ce", "dice", "bce_dice"]

@@ -70,8 +70,12 @@ def open_pair(path: Path, mask: Path, side: int) -> tuple[Image.Image, tuple[int
         if image.size != trimap.size:
             raise Unusable(f"is {size_text(image.size)}, but its mask is {size_text(trimap.size)}")
         square = _shrunk(image, side)
-    square.putalpha(trimap.resize((side, side), Image.Resampling.NEAREST))
+    square.putalpha(squeezed(trimap, side))
     return square, trimap.size
+
+
+def squeezed(trimap: Image.Image, side: int) -> Image.Image:
+    return trimap.resize((side, side), Image.Resampling.NEAREST)
 
 
 def open_trimap(file: Path) -> Image.Image:

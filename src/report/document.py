@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from oxford_pet import BORDERS
 from report.looks import Look, looks
 from report.pictures import EXCESS, MISSED, Photo, captions, strip_png
 from utils import without_logins
@@ -26,7 +27,7 @@ SCORES = {  # rows of the table
     "accuracy": "Pixel accuracy",
     "boundary_f1": "Boundary F1, 2 px",
 }
-SETTINGS = {"threshold": "Threshold", "tta": "TTA", "points": "Points"}
+SETTINGS = {"threshold": "Threshold", "tta": "TTA", "border": "Border", "points": "Points"}
 NOTE = (
     "Dice and IoU are means over photographs; pooled, all pixels count alike. The interval shows how far chance in the "
     "choice of test photographs could move the mean. All pet calls every pixel pet; mean mask calls pet what is mostly "
@@ -150,7 +151,8 @@ def in_words(scores: Rows, differences: Sequence[Mapping[str, Any]]) -> str:
         verdicts.append("All networks were given the same photographs.")
     nothing = (
         f"For comparison: calling every pixel pet scores {scores['all_foreground']['dice']:.3f}, "
-        f"the mean mask of the training photographs {scores['mean_mask']['dice']:.3f}."
+        f"the mean mask of the training photographs {scores['mean_mask']['dice']:.3f}. "
+        f"In all scores {BORDERS[scores['all_foreground']['border']]}."
     )
     return paragraph(" ".join([*verdicts, nothing]).replace("-0.", "−0."))
 

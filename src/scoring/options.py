@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from oxford_pet import BORDERS
+
 TTA = ("none", "flip", "flip_scales")
 
 
@@ -16,6 +18,11 @@ def add_prediction_options(parser: argparse.ArgumentParser, default_threshold: s
     )
     text = f"probability from which a pixel is pet; default: {default_threshold}"
     parser.add_argument("--threshold", type=between_0_and_1, metavar="X", help=text)
+
+
+def add_border_option(parser: argparse.ArgumentParser) -> None:
+    text = f"the border rule: {', '.join(f'{name}: {rule}' for name, rule in BORDERS.items())}; default: pet"
+    parser.add_argument("--border", choices=BORDERS, metavar="RULE", help=text)
 
 
 def between_0_and_1(word: str) -> float:

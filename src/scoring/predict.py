@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shared.checkpoint import Weights
-from shared.inputs import logits, normalised, unit
+from shared.inputs import unit
 
 # of test-time augmentation
 SCALES: dict[str, Sequence[float]] = {"none": [1], "flip": [1], "flip_scales": [0.75, 1, 1.25]}
@@ -38,9 +38,7 @@ class Predictor:
         return found if self.tta == "none" else (found + self._probabilities(view.flip(-1)).flip(-1)) / 2
 
     def _probabilities(self, view: Tensor) -> Tensor:
-        weights = self.weights
-        seen = normalised(view, weights.input, weights.mean, weights.std).contiguous(memory_format=torch.channels_last)
-        return logits(self.network(seen)).sigmoid().unsqueeze(1)
+        return self.weights.probabilities(self.network, view).unsqueeze(1)
 
 
 def resized(x: Tensor, height: int, width: int) -> Tensor:

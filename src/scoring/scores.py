@@ -1,38 +1,25 @@
-"""How good probabilities are: every score of the report, the choice of a threshold, and intervals.
+"""How good probabilities are: every score of the report, and intervals.
 
 Scores of one photograph are averaged over photographs, except those named `_dataset`, which pool all pixels first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from oxford_pet import foreground
+from oxford_pet import counted, foreground
 from scoring.predict import resized
 from shared.metrics import confusion, dice, iou, is_pet
 
-BATCH = 16  # photographs at once, fewer of those larger than USUAL, so that memory does not grow with their size
-USUAL = 256
-THRESHOLDS = [percent / 100 for percent in range(5, 96)]
-EQUAL = 1e-9  # a difference of two mean Dice that is no more than this comes from rounding
 BOUNDARY_PIXELS = 2  # how far apart two contours may lie and still agree
 RESAMPLES = 10_000  # of the bootstrap
 BOOTSTRAP_SEED = 2012  # its own: an interval must not move with the training seed
 POINTS = [(0.90, 100), (0.85, 80), (0.80, 60)]  # the course's: from this Dice, so many
-
-Methods = Callable[[Tensor], Tensor]  # (B, H, W, 3) photographs to (B, M, H, W) probabilities of M methods
-
-
-class Pixels(Protocol):
-    """A split at the size it is scored at: slices are (B, H, W, 4) uint8, red, green, blue and trimap."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 class Scores(NamedTuple):
@@ -57,36 +44,30 @@ class Scores(NamedTuple):
         return Scores(*(part[rows] for part in self))
 
 
-def batches(pixels: Pixels) -> Iterator[Tensor]:
-    if len(pixels):
-        side = pixels[:1].shape[1]
-        count = max(1, min(BATCH, BATCH * USUAL**2 // side**2))
-        for start in range(0, len(pixels), count):
-            yield pixels[start : start + count]
-
-
 # --- a photograph's scores --------------------------------------------------------------------------------------------
 
 
-def score(maps: Tensor, thresholds: Tensor, truth: Tensor, native: Sequence[Tensor]) -> Scores:
-    """Of a batch: (B, M, H, W) probabilities, M thresholds, (B, H, W) masks, and masks at the photographs' own size.
+def score(maps: Tensor, thresholds: Tensor, trimaps: Tensor, native: Sequence[Tensor], border: str) -> Scores:
+    """Of a batch: (B, M, H, W) probabilities, M thresholds, (B, H, W) trimaps, and those at the photographs' own size.
 
-    At their own size the probabilities are resized, then thresholded.
+    At their own size the probabilities are resized, then thresholded. Contours take ignored pixels as right.
     """
     shape = maps.shape[:2]
     predicted = is_pet(maps, thresholds[:, None, None]).flatten(0, 1)
-    real = truth.unsqueeze(1).expand_as(maps).flatten(0, 1)
-    own_size = [dice(_native_counts(maps[i : i + 1], thresholds, mask)) for i, mask in enumerate(native)]
+    every = trimaps.unsqueeze(1).expand_as(maps).flatten(0, 1)
+    real, counts = foreground(every, border), counted(every, border)
+    own_size = [dice(_native_counts(maps[i : i + 1], thresholds, own, border)) for i, own in enumerate(native)]
     return Scores(
-        confusion(predicted, real).view(*shape, 4).cpu(),
-        boundary_f1(predicted, real).view(shape).cpu(),
+        confusion(predicted, real, counts).view(*shape, 4).cpu(),
+        boundary_f1(torch.where(counts, predicted, real), real).view(shape).cpu(),
         torch.stack(own_size).cpu(),
     )
 
 
-def _native_counts(maps: Tensor, thresholds: Tensor, mask: Tensor) -> Tensor:
-    predicted = is_pet(resized(maps, *mask.shape)[0], thresholds[:, None, None])
-    return confusion(predicted, mask.to(maps.device).expand_as(predicted))
+def _native_counts(maps: Tensor, thresholds: Tensor, trimap: Tensor, border: str) -> Tensor:
+    predicted = is_pet(resized(maps, *trimap.shape)[0], thresholds[:, None, None])
+    every = trimap.to(maps.device).expand_as(predicted)
+    return confusion(predicted, foreground(every, border), counted(every, border))
 
 
 def precision(counts: Tensor) -> Tensor:
@@ -136,38 +117,6 @@ def dilated(masks: Tensor) -> Tensor:
             if down**2 + right**2 <= reach**2:
                 result |= x[:, reach + down :, reach + right :][:, :height, :width]
     return result
-
-
-# --- thresholds -------------------------------------------------------------------------------------------------------
-
-
-def threshold_curves(methods: Methods, pixels: Pixels, on_batch: Callable[[int], object]) -> Tensor:
-    """(M, T): each method's mean Dice over a split at each of THRESHOLDS."""
-    total = torch.zeros(1)
-    for batch in batches(pixels):
-        maps = methods(batch[..., :3])
-        total = total + dice_by_threshold(maps, foreground(batch[..., 3]).to(maps.device)).sum(0).cpu()
-        on_batch(len(batch))
-    return total / len(pixels)
-
-
-def dice_by_threshold(maps: Tensor, truth: Tensor) -> Tensor:
-    """(B, M, T) Dice of (B, M, H, W) probabilities at each of THRESHOLDS: one histogram instead of T comparisons."""
-    steps, cells = len(THRESHOLDS), maps.shape[0] * maps.shape[1]
-    reached = torch.bucketize(maps, maps.new_tensor(THRESHOLDS), right=True)  # how many thresholds a pixel reaches
-    cell = torch.arange(cells, device=maps.device).view(*maps.shape[:2], 1, 1)
-    index = (cell * 2 + truth.unsqueeze(1)) * (steps + 1) + reached
-    histogram = torch.bincount(index.flatten(), minlength=cells * 2 * (steps + 1)).view(*maps.shape[:2], 2, steps + 1)
-    at_least = histogram.flip(-1).cumsum(-1).flip(-1)
-    false_positive, true_positive = at_least[..., 1:].unbind(2)
-    false_negative = at_least[:, :, 1, :1] - true_positive
-    return dice(torch.stack([true_positive, false_positive, false_negative], -1))
-
-
-def best_threshold(curve: Tensor) -> float:
-    """Where the curve is highest; of equals the one nearest to 0.5."""
-    least = curve.max() - EQUAL
-    return min((t for t, value in zip(THRESHOLDS, curve, strict=True) if value >= least), key=lambda t: abs(t - 0.5))
 
 
 # --- a split's scores -------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from oxford_pet import Entry, SimpleOxfordPetDataset, list_of, read_split
-from photos import Unusable, open_pair, open_trimap, pictures_in
-from scoring.scores import Pixels
+from photos import Unusable, open_pair, open_trimap, pictures_in, squeezed
+from shared.thresholds import Pixels
 from utils import Refusal
 
 
@@ -31,24 +30,22 @@ class Split(NamedTuple):
 
 def cached(cache: Path, dataset: Path, split: str) -> Split:
     """A split as it was preprocessed."""
-    pixels = SimpleOxfordPetDataset(cache, split).tensor()
-    table = cache / f"{split}.csv"
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise Refusal(f"{table}: not found; `dvc repro preprocess` makes it") from None
-    except (UnicodeDecodeError, csv.Error):
-        rows = []
-    if len(rows) != len(pixels) or not all(
-        row.get("name") and None not in (row.get("breed"), row.get("species")) for row in rows
-    ):
-        raise Refusal(f"{table}: does not belong to {split}.npy; `dvc repro --force preprocess` makes both again")
-    return Split(rows, pixels, trimaps_of(dataset))
+    found = SimpleOxfordPetDataset(cache, split)
+    return Split(found.rows(), found.tensor(), trimaps_of(dataset))
 
 
 def official(folder: Path, side: int, split: str) -> Split:
-    """`test`: what test.txt names; `valid`: every tenth of trainval.txt, or val.txt. Decoded when it is used."""
+    """A list of a folder in the official layout. Decoded when it is used."""
+    entries = entries_of(folder, split)
+    return Split([entry._asdict() for entry in entries], Decoded(folder, entries, side), trimaps_of(folder))
+
+
+def official_masks(folder: Path, side: int, split: str) -> Pixels:
+    """The trimaps of such a list alone, for what does not look at photographs: they are black here."""
+    return DecodedMasks(folder, entries_of(folder, split), side)
+
+
+def entries_of(folder: Path, split: str) -> list[Entry]:
     listed = list_of(folder / "annotations", split)
     try:
         entries = [Entry.parse(line) for line in read_split(folder / "annotations", split)]
@@ -58,7 +55,7 @@ def official(folder: Path, side: int, split: str) -> Split:
         raise Refusal(f"{listed}: not a list of photographs: {error}") from None
     if not entries:
         raise Refusal(f"{listed}: names no photographs")
-    return Split([entry._asdict() for entry in entries], Decoded(folder, entries, side), trimaps_of(folder))
+    return entries
 
 
 class Decoded:
@@ -83,6 +80,13 @@ class Decoded:
         except Unusable as reason:
             raise Refusal(f"{reason.path}: {reason}; repair it or take it off the list") from None
         return np.asarray(image)
+
+
+class DecodedMasks(Decoded):
+    def _square(self, entry: Entry) -> np.ndarray:
+        square = np.zeros((self.side, self.side, 4), np.uint8)
+        square[..., 3] = np.asarray(squeezed(own_trimap(trimaps_of(self.folder), entry.name), self.side))
+        return square
 
 
 def trimaps_of(dataset: Path) -> Path:

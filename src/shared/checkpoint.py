@@ -8,9 +8,10 @@ import json
 import math
 import os
 import pickle
+import re
 import warnings
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,36 @@ from torch import Tensor, nn
 from models import arguments, build
 from oxford_pet import SIDES
 from params import available_networks
-from shared.inputs import CHANNELS
+from shared.inputs import CHANNELS, logits, normalised
 from utils import Refusal, write_bytes
 
-FORMAT = "pet segmentation weights, version 1"
+FORMAT = "pet segmentation weights, version 2"
+FIRST = "pet segmentation weights, version 1"  # read too: their `origin` is None
+MOST_VALUES, LONGEST_TEXT, LARGEST = 2000, 1000, 2**63  # in what describes weights, beside the tensors
+
+
+@dataclass(frozen=True)
+class SplitUsed:
+    photographs: int
+    names: str  # sha256 of the photographs' names, each with a newline behind it
+    pixels: str  # sha256 of the cached pixels, red, green, blue and trimap
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the weights were made from, and what validation chose.
+
+    Nothing of the test split is here, since no training may depend on it.
+    """
+
+    seed: int
+    params: dict[str, Any]  # of params.yaml, whatever else the training depended on
+    train: SplitUsed
+    valid: SplitUsed
+    code: str  # sha256 of the lines that `sha256sum` prints for the files of the training, in order, below src/
+    best_epoch: int
+    valid_dice: float  # of the best epoch, as training measured it, with a threshold of one half
+    threshold: float  # the best on the validation photographs, without test-time augmentation
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,7 @@ class Weights:
     image_size: int  # side of the squares it was trained on
     environment: dict[str, Any]  # what it was trained on
     state: dict[str, Tensor]
+    origin: Origin | None = None  # None where it is not known: in files of version 1, or made by hand
 
     def build(self) -> nn.Module:
         """The network, ready to predict."""
@@ -44,10 +72,27 @@ class Weights:
         network.load_state_dict(self.state)
         return network.eval()
 
+    def probabilities(self, network: nn.Module, colours: Tensor) -> Tensor:
+        """(B, H, W) probabilities of `pet` that the built network finds in (B, 3, H, W) colours."""
+        seen = normalised(colours, self.input, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+        return logits(network(seen)).sigmoid()
+
+
+def contents(weights: Weights) -> dict[str, Any]:
+    """The fields of a file, but for its format and checksum."""
+    return vars(weights) | {"origin": weights.origin and asdict(weights.origin)}
+
 
 def checksum(weights: Weights) -> str:
-    described = {key: value for key, value in vars(weights).items() if key != "state"}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    """Of everything in the file. What is not known is left out, so the checksums of version 1 hold."""
+    fields = contents(weights).items()
+    described = {key: value for key, value in fields if key != "state" and (key, value) != ("origin", None)}
+    return hash_of_tensors(weights, json.dumps(described, sort_keys=True))
+
+
+def hash_of_tensors(weights: Weights, before: str = "") -> str:
+    """The sha256 of `before` and of each tensor: its name, type, shape and bytes."""
+    digest = hashlib.sha256(before.encode())
     for name, tensor in weights.state.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
@@ -59,7 +104,7 @@ def save(path: Path, weights: Weights) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.state.items()}
     weights = replace(weights, state=state)
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **vars(weights), "checksum": checksum(weights)}, buffer)
+    torch.save({"format": FORMAT, **contents(weights), "checksum": checksum(weights)}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
@@ -68,12 +113,12 @@ def load(path: Path) -> Weights:
     content, size = unpickled(path)
     if not isinstance(content, dict) or "format" not in content:
         raise Refusal(f"{path}: not weights of this project (train.py writes what this reads)")
-    if content.pop("format") != FORMAT:
+    if (version := content.pop("format")) not in (FORMAT, FIRST):
         raise Refusal(f"{path}: written by another version of this project; expected '{FORMAT}': train again")
     refuse_unknown(path, content.get("network"), content.get("config"))
     try:
         expected = content.pop("checksum")
-        weights = Weights(**content)
+        weights = Weights(**content, origin=None) if version == FIRST else with_origin(**content)
         if not plausible(weights, size) or checksum(weights) != expected:
             raise ValueError
         weights.build()
@@ -82,6 +127,14 @@ def load(path: Path) -> Weights:
     if not all(tensor.isfinite().all() for tensor in weights.state.values()):
         raise Refusal(f"{path}: holds numbers that are not finite, so it predicts nothing; train again")
     return weights
+
+
+def with_origin(origin: dict[str, Any] | None, **fields: Any) -> Weights:
+    """From the fields of a file of version 2."""
+    if origin is None:
+        return Weights(**fields)
+    splits = {split: SplitUsed(**origin[split]) for split in ("train", "valid")}
+    return Weights(**fields, origin=Origin(**{**origin, **splits}))
 
 
 def refuse_unknown(path: Path, network: Any, config: Any) -> None:
@@ -99,12 +152,15 @@ def refuse_unknown(path: Path, network: Any, config: Any) -> None:
 
 def plausible(weights: Weights, size: int) -> bool:
     """Looked at before anything is computed with it: a file of a few bytes can claim to hold terabytes."""
+    if not modest([weights.config, weights.environment]):
+        return False
     channels = CHANNELS[weights.input]
     with torch.device("meta"):  # shapes without memory
         network = build(weights.network, channels, weights.out_channels, weights.config)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     return (
-        isinstance(weights.image_size, int)
+        (weights.origin is None or plausible_origin(weights.origin))
+        and isinstance(weights.image_size, int)
         and weights.image_size in SIDES
         and len(weights.mean) == len(weights.std) == channels
         and all(map(math.isfinite, [*weights.mean, *weights.std]))
@@ -112,6 +168,42 @@ def plausible(weights: Weights, size: int) -> bool:
         and {name: tensor.shape for name, tensor in weights.state.items()} == shapes
         and sum(tensor.nbytes for tensor in weights.state.values()) <= size
     )
+
+
+def plausible_origin(origin: Origin) -> bool:
+    counts = [origin.train.photographs, origin.valid.photographs, origin.best_epoch]
+    hashes = [origin.code, *(text for split in (origin.train, origin.valid) for text in (split.names, split.pixels))]
+    return (
+        all(type(number) is int for number in [origin.seed, *counts])
+        and 0 <= origin.seed < LARGEST
+        and all(1 <= number < LARGEST for number in counts)
+        and all(type(text) is str and re.fullmatch("[0-9a-f]{64}", text) for text in hashes)
+        and type(origin.valid_dice) is type(origin.threshold) is float
+        and 0 <= origin.valid_dice <= 1
+        and 0 < origin.threshold < 1
+        and type(origin.params) is dict
+        and modest(origin.params)
+    )
+
+
+def modest(described: Any) -> bool:
+    """Few short values of the kinds that JSON has: a few lists that hold each other can be billions of values."""
+    left, seen = [described], 0
+    while left:
+        value = left.pop()
+        seen += 1
+        match value:
+            case dict() | list() | tuple() if seen + len(left) + len(value) <= MOST_VALUES:
+                left += [*value, *value.values()] if isinstance(value, dict) else value
+            case str() if len(value) <= LONGEST_TEXT:
+                pass
+            case bool() | None:
+                pass
+            case int() | float() if -LARGEST < value < LARGEST:  # no NaN either
+                pass
+            case _:
+                return False
+    return seen <= MOST_VALUES
 
 
 def unpickled(path: Path) -> tuple[Any, int]:

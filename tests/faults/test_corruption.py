@@ -117,12 +117,12 @@ def test_a_flipped_bit_never_changes_a_picture_unnoticed() -> None:
     file, dices = Path("dataset/predictions.npz"), [f"{name}_dice" for name in NETWORKS]
     scores = plot.read_table(Path("plots/test_images.csv"), dices, ("name",))
     sound, draw = file.read_bytes(), random.Random(0)
-    before = pickle.dumps(plot.read_photos(file, scores, NETWORKS))
+    before = pickle.dumps(plot.read_photos(file, scores, NETWORKS, "pet"))
     noticed = 0
     for _ in range(300):
         file.write_bytes(flipped(sound, draw.random()))
         try:
-            assert pickle.dumps(plot.read_photos(file, scores, NETWORKS)) == before
+            assert pickle.dumps(plot.read_photos(file, scores, NETWORKS, "pet")) == before
         except Refusal as refusal:
             assert str(refusal).startswith(f"{file}: ")
             noticed += 1

@@ -242,7 +242,7 @@ def test_any_predictions(examples: int) -> None:
     make_results(Path(), images=4, shown=2, side=8)
     file, dices = Path("dataset/predictions.npz"), [f"{name}_dice" for name in NETWORKS]
     table = plot.read_table(Path("plots/test_images.csv"), dices, ("name",))
-    every(examples, changed(file.read_bytes()), reading(file, lambda: plot.read_photos(file, table, NETWORKS)))
+    every(examples, changed(file.read_bytes()), reading(file, lambda: plot.read_photos(file, table, NETWORKS, "pet")))
 
 
 @amounts

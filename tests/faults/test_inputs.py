@@ -564,7 +564,7 @@ CASES = [
         "an option needs another",
         nothing,
         f"evaluate --data {DATASET}",
-        "--data, --tta and --threshold go with --weights",
+        "--data, --tta, --threshold and --border go with --weights",
         2,
     ),
     Case("there are no photographs to segment", nothing, INFER, "name a photograph or a folder", 2),
