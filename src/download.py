@@ -3,8 +3,8 @@
 Archives from the network are kept in .downloads/, so that other breeds do not mean downloading again; delete that
 folder to be rid of them. A folder as source is looked at only when the stage runs: DVC sees its name in params.yaml,
 not what is in it, so after changing its files run `dvc repro --force download`; preprocess and summary.py say when that
-is due. Its files are shared with the dataset
-by reflink or hard link where the file system can; hard-linked files become read-only where DVC protects its cache.
+is due. Its files are shared with the dataset by reflink or hard link where the file system can; hard-linked files
+become read-only where DVC protects its cache.
 A login for an address belongs into ~/.netrc: params.yaml and dvc.lock are for everybody to read.
 """
 
@@ -26,6 +26,7 @@ import oxford_pet
 from params import load
 from params.data import Data
 from photos import Unusable
+from progress import progress
 from source import sample
 from source.archives import BadArchive, extract, gzip_fault, unpacked_size
 from source.fetch import Missing, fetch
@@ -54,7 +55,7 @@ def main() -> None:
     with writing(DATASET), emptied(DATASET.with_name(f".{DATASET.name}.part")) as folder:
         found = provided(data.source, folder / "unpacked")
         chosen = layout(found, data.lists, data.breeds)
-        select(chosen, folder / "selected", masks=not (found / "annotations").is_dir())
+        select(chosen, folder / "selected")
         remove(DATASET)
         (folder / "selected").replace(DATASET)
     for note in chosen.notes:
@@ -172,17 +173,19 @@ def unpack(archives: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
-def select(chosen: Layout, target: Path, masks: bool) -> None:
+def select(chosen: Layout, target: Path) -> None:
     """The lists, and the files that they name, where these exist; archives hold strays as well."""
     for name, text in chosen.lists.items():
         write_bytes(target / name, text.encode())
     for folder in ("images", "annotations/trimaps"):
         (target / folder).mkdir(parents=True, exist_ok=True)
-    for name, file in chosen.files.items():
-        if masks and name.startswith("annotations"):
-            convert(file, target / name)
-        else:
-            share(file, target / name)
+    with progress("dataset", len(chosen.files), "files") as bar:
+        for name, file in chosen.files.items():
+            if chosen.masks and name.startswith("annotations"):
+                convert(file, target / name)
+            else:
+                share(file, target / name)
+            bar.update()
 
 
 def convert(mask: Path, trimap: Path) -> None:

@@ -314,8 +314,8 @@ def test_a_photograph_under_an_unusual_suffix_is_taken_and_named(
     (source / "images/pug_8.jpg").rename(source / "images/pug_8")
     assert downloaded(source) == before
     said = capsys.readouterr().err
-    assert "source/images/pug_4.heic: no usual suffix of a photograph; taken for pug_4.jpg as it is" in said
-    assert "source/images/pug_8: no usual suffix" in said and said.count("\n") == 2
+    assert "source/images/pug_4.heic: not a usual suffix of a photograph; taken as it is" in said
+    assert "source/images/pug_8: not a usual suffix" in said and said.count("\n") == 2
 
 
 @fault("Input", "links in a source folder: to a photograph, to nothing, to itself", "followed; the others are missing")
@@ -423,6 +423,44 @@ def test_images_and_masks_with_own_lists() -> None:
     assert {Path(name).stem for name in files if name.endswith(".jpg")} == {*names[:9]}
 
 
+def test_spaces_in_names_become_underscores() -> None:
+    """In lists, in names of photographs and in names of masks."""
+    source = own.make_source(Path("own"))
+    (source / "images/IMG-000.JPG").rename(source / "images/my  cat (1).JPG")
+    (source / "masks/IMG-000.png").rename(source / "masks/my cat (1).png")
+    (source / "images/IMG-001.png").rename(source / "images/rex 1 2 3.png")
+    (source / "masks/IMG-001_mask.png").rename(source / "masks/rex 1 2 3_mask.png")
+    files = downloaded(source)
+    both = {f"images/{name}.jpg" for name in ("my_cat_(1)", "rex_1_2_3")}
+    assert both <= files.keys() and "annotations/trimaps/my_cat_(1).png" in files
+    assert "annotations/trimaps/rex_1_2_3.png" in files
+    own.write_lists(Path("lists"), train=["my cat (1).JPG"], val=["rex 1 2 3"], test=["IMG-002", "Birman_1 1 1 1"])
+    lists = {name: text for name, text in downloaded(source, lists="lists").items() if name.endswith(".txt")}
+    assert lists == {
+        "annotations/train.txt": b"my_cat_(1)\n",
+        "annotations/val.txt": b"rex_1_2_3\n",
+        "annotations/test.txt": b"IMG-002\nBirman_1 1 1 1\n",
+    }
+
+
+@fault("Input", "two photographs of one name with different suffixes", "one is used, the other named")
+def test_a_photograph_with_the_name_of_another_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    source = own.make_source(Path("own"))
+    photograph = (source / "images/IMG-000.JPG").read_bytes()
+    (source / "images/IMG-000.bmp").write_bytes(b"hidden")
+    assert downloaded(source)["images/IMG-000.jpg"] == photograph
+    said = "own/images: 1 with the name of another photograph, left out: IMG-000.bmp\n"
+    assert capsys.readouterr().err == said
+
+
+def test_masks_beside_lists_in_the_official_place() -> None:
+    source = own.make_source(Path("own"))
+    own.write_lists(source / "annotations", trainval=own.names()[2:14], test=own.names()[:2])
+    files = downloaded(source)
+    assert {Path(name).stem for name in files if name.startswith("images")} == {*own.names()[:14]}
+    assert files["annotations/test.txt"] == b"IMG-000\nIMG-001\n"
+
+
 @fault("Input", "a mask without a photograph", "left out, and named")
 def test_surplus_masks_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     source = own.make_source(Path("own"))
@@ -471,7 +509,7 @@ def test_masks_that_are_trimaps_stay_as_they_are(capsys: pytest.CaptureFixture[s
 
 
 @fault("Input", "a photograph of images/ and masks/ whose name cannot stand in a list", "one line with its name")
-@pytest.mark.parametrize("name", ["my cat", "#1", "a\\b", 'a"b', "x" * 241])
+@pytest.mark.parametrize("name", ["#1", "a,b", "a\\b", 'a"b', "x" * 241])
 def test_a_name_that_cannot_stand_in_a_list(name: str) -> None:
     source = own.make_source(Path("own"))
     (source / "images" / f"{name}.jpg").write_bytes(b"")

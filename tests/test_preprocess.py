@@ -401,6 +401,11 @@ def no_mask(source: Path) -> None:
     (source / "masks/IMG-002.png").unlink()
 
 
+def no_photograph_of_a_mask(source: Path) -> None:
+    own.write_lists(source / "annotations", trainval=own.names()[3:], test=own.names()[:3])
+    (source / "images/IMG-002.jpeg").unlink()
+
+
 def a_grey_mask(source: Path) -> None:
     Image.linear_gradient("L").resize((48, 48)).save(source / "masks/IMG-002.png")
 
@@ -417,6 +422,7 @@ def half_a_mask(source: Path) -> None:
 OWN_OFFENCES: dict[Callable[[Path], None], str] = {
     a_mask_of_another_size: "photograph is 48 x 48, but its mask is 20 x 30",
     no_mask: "mask is missing",
+    no_photograph_of_a_mask: "photograph is missing",
     a_grey_mask: "beside 1, 2 and 3",
     a_mask_of_16_bits: "mask has pixels of type I;16",
     half_a_mask: "mask cannot be read",

@@ -40,7 +40,7 @@ def pictures_in(folder: Path, suffix: str) -> dict[str, Path]:
     Of several with the same name it is the one with the given suffix, else one with the suffix of a picture.
     """
     files = [file for file in folder.glob("[!.]*") if file.is_file()]
-    files.sort(key=lambda file: (file.suffix == suffix, file.suffix.lower() in SUFFIXES, file.name))
+    files.sort(key=lambda file: (file.suffix.lower() == suffix, file.suffix.lower() in SUFFIXES, file.name))
     return {file.stem: file for file in files}
 
 

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ class Layout(NamedTuple):
 
     lists: dict[str, str]  # their texts
     files: dict[str, Path]  # where each photograph and each trimap, or the mask for it, lies in the source
+    masks: bool  # are there masks in place of trimaps?
     notes: list[str]  # what the user should know
 
 
@@ -46,23 +47,19 @@ def is_folder(source: Path) -> bool:
 
 def layout(source: Path, own_lists: str, breeds: Sequence[str]) -> Layout:
     """A line that makes no sense and a name without a file are kept: preprocess lists all that is wrong at once."""
-    annotations, notes = source / "annotations", []
-    photographs = pictures_in(source / "images", ".jpg")
-    if annotations.is_dir():
-        trimaps = pictures_in(annotations / "trimaps", ".png")
-    else:
-        masks = pictures_in(source / "masks", ".png")
-        trimaps = {n: mask for n in photographs if (mask := masks.get(n) or masks.get(f"{n}_mask"))}
-        if surplus := sorted({*masks.values()} - {*trimaps.values()}):
-            notes.append(f"{source / 'masks'}: {len(surplus)} without a photograph, left out: {some(surplus)}")
+    annotations = source / "annotations"
+    masks = (source / "masks").is_dir() and not (annotations / "trimaps").is_dir()
+    trimaps = source / "masks" if masks else annotations / "trimaps"
+    photograph_of = {joined(name): file for name, file in pictures_in(source / "images", ".jpg").items()}
+    trimap_of = {joined(name): file for name, file in pictures_in(trimaps, ".png").items()}
     if own_lists:
-        lists = read_own(expanded(own_lists), official_lines(annotations))
+        lists = read_own(expanded(own_lists), official_lines(annotations), spaces=masks)
     elif annotations.is_dir():
         lists = {file.name: lines_of(file) for file in dict.fromkeys(list_of(annotations, split) for split in SPLITS)}
         if (annotations / "list.txt").is_file():
             lists["list.txt"] = lines_of(annotations / "list.txt")
     else:
-        lists = by_rule([name for name, file in photographs.items() if usual(file)], source / "images")
+        lists = by_rule([name for name, file in photograph_of.items() if usual(file)], source / "images")
     check_breeds(breeds, {entry.breed for lines in lists.values() for line in lines if (entry := entry_of(line))})
 
     texts: dict[str, str] = {}
@@ -70,22 +67,37 @@ def layout(source: Path, own_lists: str, breeds: Sequence[str]) -> Layout:
     for name, lines in lists.items():
         kept = [line for line in lines if not breeds or not (entry := entry_of(line)) or entry.breed in breeds]
         texts[f"annotations/{name}"] = "".join(f"{line}\n" for line in kept)
-        for entry in map(entry_of, kept if name != "list.txt" else []):
-            if entry and (photograph := photographs.get(entry.name)):
+        for entry in filter(None, map(entry_of, kept if name != "list.txt" else [])):
+            if photograph := photograph_of.get(entry.name):
                 files[f"images/{entry.name}.jpg"] = photograph
-                if not usual(photograph):
-                    notes.append(f"{photograph}: no usual suffix of a photograph; taken for {entry.name}.jpg as it is")
-            if entry and (trimap := trimaps.get(entry.name)):
+            if trimap := trimap_of.get(entry.name) or (masks and trimap_of.get(f"{entry.name}_mask")):
                 files[f"annotations/trimaps/{entry.name}.png"] = trimap
-    return Layout(texts, files, notes)
+    odd = [file for name, file in files.items() if name.startswith("images") and not usual(file)]
+    notes = [f"{file}: not a usual suffix of a photograph; taken as it is" for file in odd]
+    if masks:
+        alone = [
+            file for name, file in trimap_of.items() if not photograph_of.keys() & {name, name.removesuffix("_mask")}
+        ]
+        notes += left_out(alone, "without a photograph")
+    same = [file for file in (source / "images").glob("[!.]*") if photograph_of.get(joined(file.stem)) != file]
+    notes += left_out(filter(usual, same), "with the name of another photograph")
+    return Layout(texts, files, masks, notes)
+
+
+def joined(name: str) -> str:
+    """A name as it stands in a list, where spaces separate fields."""
+    return "_".join(name.split())
+
+
+def left_out(files: Iterable[Path], why: str) -> list[str]:
+    """Nothing of none."""
+    found = sorted(files)
+    named = ", ".join(file.name for file in found[:NAMED]) + (" ..." if len(found) > NAMED else "")
+    return [f"{found[0].parent}: {len(found)} {why}, left out: {named}"] if found else []
 
 
 def usual(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
-
-
-def some(files: Sequence[Path]) -> str:
-    return ", ".join(file.name for file in files[:NAMED]) + (" ..." if len(files) > NAMED else "")
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -107,27 +119,29 @@ def official_lines(annotations: Path) -> dict[str, str]:
     return {entry.name: line for line in lines if (entry := entry_of(line)) and entry.breed}
 
 
-def read_own(folder: Path, official: Mapping[str, str]) -> dict[str, list[str]]:
+def read_own(folder: Path, official: Mapping[str, str], spaces: bool) -> dict[str, list[str]]:
     """Of a name alone, with or without a suffix, becomes the official line where there is one."""
     if not folder.is_dir():
         raise Refusal(f"data.lists = {folder}: no such folder; leave it empty for the official lists")
     lists = {name: lines_of(folder / name, f"data.lists needs {', '.join(OWN)}") for name in OWN}
-    return {name: [official.get(bare(line), bare(line)) for line in lines] for name, lines in lists.items()}
+    return {
+        name: [official.get(bare(line, spaces), bare(line, spaces)) for line in lines] for name, lines in lists.items()
+    }
 
 
-def bare(line: str) -> str:
-    """A line without the suffix of the photograph."""
+def bare(line: str, spaces: bool = False) -> str:
+    """A line that is a name, without the suffix of the photograph; `spaces` may be a part of the name."""
     line = line.strip()
-    return line.removesuffix(Path(line).suffix) if len(line.split()) == 1 and usual(Path(line)) else line
+    if line.startswith("#") or (len(line.split()) > 1 and (entry_of(line) or not spaces)):
+        return line
+    return joined(line.removesuffix(Path(line).suffix) if usual(Path(line)) else line)
 
 
 def by_rule(names: Sequence[str], folder: Path) -> dict[str, list[str]]:
     """Of the names in alphabetical order every tenth, beginning with the first, is for testing."""
     for name in names:
         if name.startswith("#") or not entry_of(name):
-            raise Refusal(
-                f"{folder}: {name!r} cannot stand in a list; rename it, without spaces and special characters"
-            )
+            raise Refusal(f"{folder}: {name!r} cannot stand in a list; rename it, without special characters")
     ordered = sorted(names)
     test = ordered[::TEST]
     return {"trainval.txt": [name for name in ordered if name not in {*test}], "test.txt": test}

@@ -160,7 +160,7 @@ def test_any_list(examples: int) -> None:
     source = pets.make_dataset(Path("source"), trainval=2, test=1)
 
     def read() -> None:
-        download.select(layout(source, "", []), Path("target"), masks=False)
+        download.select(layout(source, "", []), Path("target"))
         preprocess.read_splits(source / "annotations")
         splits.official(source, 32, "test")
 
