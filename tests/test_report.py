@@ -157,7 +157,7 @@ def test_the_page_explains_the_points_as_they_are_given(page: Page) -> None:
 
 
 def test_the_page_shows_parameters_environment_and_counts(page: Page) -> None:
-    parameters = ("0.002", "[64, 32, 16, 16, 16]", "train.augment", "hflip", "true")
+    parameters = ("0.003", "[64, 32, 16, 16, 16]", "train.augment", "hflip", "true")
     for text in (*parameters, "Example <2 cores>", "1\u202f944\u202f049", "270"):
         assert text in page.text
 

@@ -512,10 +512,10 @@ def test_a_changed_parameter_starts_afresh_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = stopped_early(tmp_path / "x", monkeypatch)
-    training.write_params(folder, seed=7, train={"epochs": 2, "lr": 0.003})
+    training.write_params(folder, seed=7, train={"epochs": 2, "lr": 0.004})
     training.stage(folder)
     out = capsys.readouterr().out
-    changed = "seed (42 to 7), train.epochs (3 to 2), train.lr (0.002 to 0.003)"
+    changed = "seed (42 to 7), train.epochs (3 to 2), train.lr (0.003 to 0.004)"
     assert f"starting afresh: since the interrupted run, {changed} changed" in out
 
 
