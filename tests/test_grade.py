@@ -178,7 +178,9 @@ def test_intervals_and_differences(six: Path) -> None:
     truths = true_masks(six)
     half = {name: np.asarray(mask) & (np.arange(48) < 24)[:, None] for name, mask in truths.items()}
     found = graded(hand_in("half", {**half}), hand_in("whole", truths))
-    dices = torch.tensor([2 * half[name].sum() / (half[name].sum() + np.sum(truths[name])) for name in truths]).double()
+    dices = torch.tensor(
+        [2 * half[name].sum() / (half[name].sum() + np.asarray(truths[name]).sum()) for name in truths]
+    ).double()
     for key, value in with_interval(dices).items():
         assert float(found["half"][key]) == pytest.approx(value, abs=1e-5)
     for key, value in with_interval(dices - 1).items():
