@@ -63,7 +63,9 @@ def main(args: argparse.Namespace) -> None:
         where = args.data or "the cached test split"
         lead = f"{len(truth.entries):,} photographs of {where}, each at its own size; border: {args.border}"
         print(printable(lead))
-        print(grades.table([(grade.submission.label, grades.columns(grade, row)) for grade, row in ranked]))
+        lines = [(grade.submission.label, grades.columns(grade, row)) for grade, row in ranked]
+        nothing = dict.fromkeys(lines[0][1], "") | {"kind": "not graded"}
+        print(grades.table([*lines, *((label, nothing) for label in refused)]))
         for grade, _ in ranked:
             worst = [f"{truth.entries[row].name} {grade.dice[row]:.4f}" for row in grade.worst()]
             print(printable(f"worst of {grade.submission.label}: {', '.join(worst)}"))

@@ -493,6 +493,7 @@ def test_a_bad_submission_does_not_stop_the_others(six: Path) -> None:
     }.items():
         assert reason in found[label]["problem"]
         assert found[label]["dice"] == ""
+        assert any(line.split() == [label, "not", "graded"] for line in done.out.splitlines())
         assert reason in done.err
         assert reason in Path("out/grades.html").read_text(encoding="utf-8")
 

@@ -77,8 +77,9 @@ def page(ranked: Ranked, refused: Mapping[str, str], truth: Truth, border: str, 
     heads = [(printable(grade.submission.label), "") for grade, _ in ranked]
     rows = [(key, *(line[key] for line in lines)) for key in lines[0] if any(line[key] for line in lines)]
     sections = {"Grades": document.table(heads, rows) + document.paragraph(NOTE, "quiet")}
-    if notes := [note for grade, _ in ranked for note in problems(grade, truth, SHOWN)] + [*refused.values()]:
-        sections["What was handed in otherwise"] = "".join(document.paragraph(printable(note)) for note in notes)
+    notes = [f"not graded: {reason}" for reason in refused.values()]
+    if notes := notes + [note for grade, _ in ranked for note in problems(grade, truth, SHOWN)]:
+        sections["Missing, surplus or not to be read"] = "".join(document.paragraph(printable(note)) for note in notes)
     for grade, _ in ranked:
         sections[f"Worst photographs of {printable(grade.submission.label)}"] = worst(grade, truth, border)
     return document.page("Grades", document.paragraph(printable(lead)), sections)

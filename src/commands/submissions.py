@@ -98,11 +98,11 @@ def masks(folder: Path, label: str, known: Mapping[str, int], border: str) -> Su
     files: dict[str, list[Path]] = {}
     surplus = []
     pngs = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png" and path.name[0] != "."]
-    stems = {path.stem for path in pngs}
+    names = {path.stem for path in pngs} | known.keys()
     for path in pngs:
         if name := photograph(path.stem, known):
             files.setdefault(name, []).append(path)
-        elif not drawn_beside_a_mask(path.stem, stems):
+        elif not drawn_beside_a_mask(path.stem, names):
             surplus.append(path.name)
     if not files:
         raise Refusal(
@@ -122,9 +122,9 @@ def masks(folder: Path, label: str, known: Mapping[str, int], border: str) -> Su
     return Submission(label, "masks", mask, surplus)
 
 
-def drawn_beside_a_mask(stem: str, stems: Set[str]) -> bool:
+def drawn_beside_a_mask(stem: str, names: Set[str]) -> bool:
     name, _, kind = stem.rpartition("_")
-    return kind in DRAWN and f"{name}_mask" in stems
+    return kind in DRAWN and bool({name, f"{name}_mask"} & names)
 
 
 def read_mask(file: Path, border: str) -> np.ndarray:
