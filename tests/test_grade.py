@@ -22,10 +22,11 @@ import inference
 import pets
 from commands import grades, run_lengths, submissions
 from handmade import bright, untrained
-from oxford_pet import BORDERS, foreground
+from oxford_pet import BORDERS, counted, foreground
 from scoring.scores import boundary_f1, with_interval
 from scripts import script, succeeded, write_params, write_weights
 from shared import checkpoint
+from shared.metrics import confusion
 from utils import Refusal
 
 pytestmark = pytest.mark.slow
@@ -124,7 +125,7 @@ def rows(file: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_a_hand_count(border: str) -> None:
-    counts, _ = grades.compared(TRIMAP, MASK, border)
+    counts, _ = grades.Answer(TRIMAP, border).compared(MASK)
     assert tuple(counts.tolist()) == HAND[border]
 
 
@@ -144,20 +145,22 @@ def test_the_table_has_the_hand_count(border: str) -> None:
 def test_ignored_pixels_count_nowhere() -> None:
     """Whatever a mask says about the border, every score is the same."""
     other = np.where(TRIMAP == 3, ~MASK, MASK)
-    for one, two in zip(grades.compared(TRIMAP, MASK, "ignore"), grades.compared(TRIMAP, other, "ignore"), strict=True):
+    for one, two in zip(
+        grades.Answer(TRIMAP, "ignore").compared(MASK), grades.Answer(TRIMAP, "ignore").compared(other), strict=True
+    ):
         assert torch.equal(one, two)
 
 
-@given(arrays(np.uint8, (9, 12), elements=st.integers(1, 3)), arrays(bool, (9, 12)))
+@given(arrays(np.uint8, (9, 12), elements=st.integers(1, 3)), arrays(bool, (9, 12)), st.sampled_from(BORDERS))
 def test_the_part_that_is_looked_at_gives_the_counts_and_the_boundary_of_the_whole(
-    trimap: np.ndarray, mask: np.ndarray
+    trimap: np.ndarray, mask: np.ndarray, border: str
 ) -> None:
     trimap[:, :4], mask[7:] = 2, False  # so that a part is smaller than the whole
-    truth = foreground(trimap)
-    counts, f1 = grades.compared(trimap, mask, "pet")
-    expected = [(mask & truth).sum(), (mask & ~truth).sum(), (truth & ~mask).sum(), (~mask & ~truth).sum()]
-    assert counts.tolist() == expected
-    assert f1 == boundary_f1(torch.from_numpy(mask)[None], torch.from_numpy(truth)[None])
+    truth, counting = foreground(trimap, border), counted(trimap, border)
+    counts, f1 = grades.Answer(trimap, border).compared(mask)
+    ours, real, where = (torch.from_numpy(one)[None] for one in (mask, truth, counting))
+    assert torch.equal(counts, confusion(ours, real, where)[0])
+    assert f1 == boundary_f1((ours & where) | (real & ~where), real)
 
 
 def test_means_and_pooled_scores_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +272,7 @@ def test_missing_and_surplus_photographs(six: Path) -> None:
     """A mask that is missing counts as empty; one of another photograph is named."""
     truths = true_masks(six)
     first, *others = truths
-    masks = {name: truths[name] for name in others} | {"stranger_1": truths[first]}
+    masks = {name: truths[name] for name in others} | {"stranger_1": truths[first], f"{first}_overlay": truths[first]}
     done = script("grade", str(hand_in("masks", masks)), "--data", "data", "--out", "out")
     row = summary()["masks"]
     assert done.code == 0
