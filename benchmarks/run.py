@@ -26,6 +26,7 @@ LINES = (
     "step",
     "augment",
     "inference",
+    "grade",
     "pipeline",
     "portable",
     "scaling",
