@@ -160,7 +160,13 @@ def test_the_part_that_is_looked_at_gives_the_counts_and_the_boundary_of_the_who
     counts, f1 = grades.Answer(trimap, border).compared(mask)
     ours, real, where = (torch.from_numpy(one)[None] for one in (mask, truth, counting))
     assert torch.equal(counts, confusion(ours, real, where)[0])
-    assert f1 == boundary_f1((ours & where) | (real & ~where), real)
+    assert f1 == boundary_f1(ours & where, real & where)
+
+
+def test_an_empty_mask_has_no_boundary_where_the_border_is_ignored() -> None:
+    """Were ignored pixels pet in both masks, the outer edge of the border would agree in any two of them."""
+    empty, whole = np.zeros_like(MASK), TRIMAP == 1
+    assert [float(grades.Answer(TRIMAP, "ignore").compared(mask)[1]) for mask in (empty, whole)] == [0, 1]
 
 
 def test_means_and_pooled_scores_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
