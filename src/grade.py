@@ -36,7 +36,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(words)
     if len(set(args.submissions)) < len(args.submissions):
         parser.error("a submission is named twice")
+    if args.threshold and not any(is_weights(path) for path in args.submissions):
+        parser.error("--threshold goes with weights; none of the submissions is a .pth")
     return args
+
+
+def is_weights(path: Path) -> bool:
+    return path.suffix.lower() == ".pth"
 
 
 if __name__ == "__main__":
@@ -52,7 +58,7 @@ FEW = 5  # names in a line
 def main(args: argparse.Namespace) -> None:
     device.setup(1, portable=True)  # one thread for each photograph; as many photographs at once as there are cores
     refuse_mixing(args.out, [*args.submissions, args.data])
-    needs_images = bool(args.out) or any(path.suffix.lower() == ".pth" for path in args.submissions)
+    needs_images = bool(args.out) or any(map(is_weights, args.submissions))
     with grades.opened_truth(args.data, needs_images) as truth:
         submissions, refused = opened(args, truth)
         for line in refused.values():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ from commands import grades, run_lengths, submissions
 from handmade import bright, untrained
 from oxford_pet import BORDERS, counted, foreground
 from scoring.scores import boundary_f1, with_interval
-from scripts import script, succeeded, write_params, write_weights
+from scripts import SRC, script, succeeded, write_params, write_weights
 from shared import checkpoint
 from shared.metrics import confusion
 from utils import Refusal
@@ -528,12 +530,25 @@ def test_a_run_that_cannot_be(six: Path, words: Sequence[str], line: str) -> Non
     assert files() == before
 
 
-@pytest.mark.parametrize("words", [[], ["a", "a"], ["a", "--border", "other"], ["a", "--threshold", "1"]])
+@pytest.mark.parametrize(
+    "words", [[], ["a", "a"], ["a", "--border", "other"], ["a.pth", "--threshold", "1"], ["a", "--threshold", "0.5"]]
+)
 def test_a_wrong_command_line_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         grade.arguments(words)
     assert end.value.code == 2
     assert "usage: " in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(SRC)!r}); sys.argv = ['grade.py', '--help']\n"
+        f"try: runpy.run_path({str(SRC / 'grade.py')!r}, run_name='__main__')\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "SUBMISSION" in ended.stdout
+    assert ended.stdout.endswith("False\n")
 
 
 def test_a_csv_that_would_replace_a_photograph(six: Path) -> None:
