@@ -27,6 +27,7 @@ LINES = (
     "muon",
     "augment",
     "inference",
+    "grade",
     "pipeline",
     "portable",
     "scaling",

@@ -8,6 +8,7 @@ For each photograph NAME.jpg the folder --out receives
 With several weights the first three show their ensemble, the mean of the probabilities. Photographs are turned upright
 as their EXIF data say. Of several with the same NAME the second becomes NAME-2, the third NAME-3. In a folder and its
 subfolders, files are photographs by their suffix. What cannot be read is named at the end, and the exit code is 1.
+--csv FILE receives the masks as run lengths too, a row NAME,RUNS for each photograph, as grade.py takes them.
 
 With --about alone it says of weights where they come from.
 """
@@ -35,7 +36,6 @@ from utils import Refusal, described, printable, replacing, run
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
 UNREAD = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")  # photographs all the same
 KINDS = ("mask", "overlay", "cutout", "compare")
-UNKNOWN = 0.5  # threshold of weights that do not say their own
 LONGEST = 200  # bytes of a NAME; file systems allow 255 with what is appended
 
 
@@ -47,6 +47,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--weights", nargs="+", action="append", default=[], type=Path, metavar="W", help="saved_models/*.pth")
     add("--out", type=Path, metavar="FOLDER")
     add("--cutout", action="store_true", help="also write NAME_cutout.png")
+    add("--csv", type=Path, metavar="FILE", help="also write the masks as run lengths")
     add("--batch", type=at_least_1, default=8, metavar="N", help="photographs at a time (default: 8)")
     add_prediction_options(parser, "the weights' own, of several their mean; 0.5 of weights without one")
     args = parser.parse_intermixed_args(words)
@@ -80,6 +81,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from commands import run_lengths
 from commands.about import about
 from commands.overlay import cutout, overlay, side_by_side
 from photos import Unusable, open_photo, open_square
@@ -103,11 +105,14 @@ class Results(NamedTuple):
     colours: list[str]  # of the networks; of several also of their ensemble, the last
     thresholds: list[float]  # likewise
     cutout: bool
+    runs: dict[str, str] | None = None  # receives each mask as run lengths, by its name
 
     def write(self, name: str, photo: Image.Image, maps: Sequence[np.ndarray]) -> None:
         """`maps`: each network's probabilities, at its own size."""
         sized = [np.asarray(Image.fromarray(one).resize(photo.size, Image.Resampling.BILINEAR)) for one in maps]
         mask = mask_of(np.mean(sized, axis=0), self.thresholds[-1])
+        if self.runs is not None:
+            self.runs[name] = run_lengths.encoded(np.asarray(mask) > 0)
         drawn = overlay(photo, mask, self.colours[-1])
         pictures = {"mask": mask, "overlay": drawn}
         if self.cutout:
@@ -134,7 +139,7 @@ def colours(networks: Sequence[str]) -> list[str]:
 
 def thresholds(loaded: Sequence[checkpoint.Weights], wanted: float | None) -> list[float]:
     """Of each network; of several also of their ensemble."""
-    own = [wanted or (weights.origin.threshold if weights.origin else UNKNOWN) for weights in loaded]
+    own = [wanted or weights.threshold for weights in loaded]
     return [*own, fmean(own)] if len(own) > 1 else own
 
 
@@ -146,6 +151,7 @@ def main(args: argparse.Namespace) -> None:
     found, wrong = photographs(args.inputs, args.out)
     jobs = named(found)
     refuse_overwriting(jobs, args.out, [*found, *args.weights])
+    refuse_table(args.csv, [*found, *args.weights])
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -155,9 +161,12 @@ def main(args: argparse.Namespace) -> None:
     predictors = [Predictor(weights, args.tta or "none", where) for weights in loaded]
     titles = [file.stem for file in args.weights]
     looks_of = colours([one.network for one in loaded])
-    results = Results(args.out, titles, looks_of, thresholds(loaded, args.threshold), args.cutout)
+    runs: dict[str, str] | None = {} if args.csv else None
+    results = Results(args.out, titles, looks_of, thresholds(loaded, args.threshold), args.cutout, runs)
     with progress("inference", len(jobs), "photographs") as bar:
         unusable = segment(jobs, predictors, args.batch, results.write, bar.update)
+    if runs:
+        run_lengths.write(args.csv, {job.name: runs[job.name] for job in jobs if job.name in runs})
 
     for job in jobs:
         if job.name != job.photograph.stem:
@@ -230,6 +239,13 @@ def refuse_overwriting(jobs: Sequence[Job], out: Path, inputs: Sequence[Path]) -
         for result in (out / f"{job.name}_{kind}.png" for kind in KINDS):
             if result.exists() and (result.stat().st_dev, result.stat().st_ino) in read:
                 raise Refusal(f"{result}: is an input and would be overwritten; choose another --out")
+
+
+def refuse_table(table: Path | None, inputs: Sequence[Path]) -> None:
+    if table and table.is_dir():
+        raise Refusal(f"{table}: is a folder; --csv takes a file")
+    if table and table.exists() and any(table.samefile(path) for path in inputs):
+        raise Refusal(f"{table}: is an input and would be overwritten; choose another --csv")
 
 
 # --- the work ---------------------------------------------------------------------------------------------------------

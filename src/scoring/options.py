@@ -21,7 +21,7 @@ def add_prediction_options(parser: argparse.ArgumentParser, default_threshold: s
 
 
 def add_border_option(parser: argparse.ArgumentParser) -> None:
-    text = f"the border rule: {', '.join(f'{name}: {rule}' for name, rule in BORDERS.items())}; default: pet"
+    text = f"the border rule: {', '.join(f'{name} ({rule})' for name, rule in BORDERS.items())}; default: pet"
     parser.add_argument("--border", choices=BORDERS, metavar="RULE", help=text)
 
 

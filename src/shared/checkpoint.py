@@ -66,6 +66,11 @@ class Weights:
     state: dict[str, Tensor]
     origin: Origin | None = None  # None where it is not known: in files of version 1, or made by hand
 
+    @property
+    def threshold(self) -> float:
+        """That which validation chose; one half where that is not known."""
+        return self.origin.threshold if self.origin else 0.5
+
     def build(self) -> nn.Module:
         """The network, ready to predict."""
         network = build(self.network, CHANNELS[self.input], self.out_channels, self.config)
