@@ -23,7 +23,7 @@ import grade
 import inference
 import pets
 from commands import grades, run_lengths, submissions
-from handmade import bright, with_origin
+from handmade import bright, untrained, with_origin
 from oxford_pet import BORDERS, counted, foreground
 from scoring.scores import boundary_f1, with_interval
 from scripts import SRC, script, succeeded, write_params, write_weights
@@ -340,7 +340,8 @@ def test_a_csv(text: str) -> None:
     assert row["surplus"] == str(text.count("stranger"))
 
 
-def test_weights_are_graded_with_the_threshold_that_they_bring(six: Path) -> None:
+@pytest.mark.usefixtures("six")
+def test_weights_are_graded_with_the_threshold_that_they_bring() -> None:
     checkpoint.save(Path("own.pth"), with_origin(bright(), threshold=0.3))
     assert graded("own.pth")["own.pth"]["threshold"] == "0.3"
     assert graded("own.pth", "--threshold", "0.6")["own.pth"]["threshold"] == "0.6"
