@@ -90,6 +90,7 @@ def test_what_agrees_is_trained_again(
     assert f"this runs the code of {fork} with your rights" in out and "container" in out
 
 
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3000\n"
 NOT_RUN = "nothing is to be verified: "
 CASES: list[tuple[str, Change, str]] = [
     (
@@ -111,6 +112,16 @@ CASES: list[tuple[str, Change, str]] = [
         "a metrics file of nobody",
         lambda fork: (fork / "metrics/best.json").write_text("{}"),
         "metrics/best.json: no stage in dvc.lock has written it",
+    ),
+    (
+        "a metrics file whose name moves the cursor and looks like an option",
+        lambda fork: (fork / "metrics/--x\x1b[2J\n.json").write_text("{}"),
+        r"metrics/--x\x1b[2J\n.json: no stage in dvc.lock has written it",
+    ),
+    (
+        "a pointer of Git LFS in place of the scores",
+        lambda fork: (fork / "metrics/test.json").write_text(POINTER),
+        "metrics/test.json: dvc.lock has another hash",
     ),
     ("a link in place of the scores", link, "metrics/test.json: dvc.lock has another hash"),
     (
@@ -207,6 +218,17 @@ def test_an_earlier_commit_is_checked(fork: Path, checked: Callable[..., str]) -
     assert "verify compares with a commit" in checked(fork, "--revision", "none")
     with pytest.raises(SystemExit):
         verify.arguments(["--revision", "--upload-pack=x"])
+
+
+@fault("Hostile", "a fork: a submodule whose address is a command", "it is not fetched, and the command does not run")
+def test_no_submodule_is_fetched(fork: Path, checked: Callable[..., str], tmp_path: Path) -> None:
+    commit_of = shell(fork, "git", "rev-parse", "HEAD").strip()
+    shell(fork, "git", "update-index", "--add", "--cacheinfo", f"160000,{commit_of},extra")
+    (fork / ".gitmodules").write_text(f'[submodule "extra"]\npath = extra\nurl = "ext::touch {tmp_path}/ran"\n')
+    shell(fork, "git", "add", ".gitmodules")
+    shell(fork, "git", "commit", "-q", "-m", "a submodule")
+    assert checked(fork) == "trained again"
+    assert not (tmp_path / "ran").exists()
 
 
 @fault("Hostile", "a fork: a hook that git would run", "it does not run")
