@@ -33,7 +33,6 @@ from typing import NamedTuple
 from scoring.options import add_prediction_options, at_least_1
 from utils import Refusal, described, printable, replacing, run
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
 UNREAD = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")  # photographs all the same
 KINDS = ("mask", "overlay", "cutout", "compare")
 LONGEST = 200  # bytes of a NAME; file systems allow 255 with what is appended
@@ -84,7 +83,7 @@ from PIL import Image
 from commands import run_lengths
 from commands.about import about
 from commands.overlay import cutout, overlay, side_by_side
-from photos import Unusable, open_photo, open_square
+from photos import SUFFIXES, Unusable, open_photo, open_square
 from progress import progress
 from report.looks import looks
 from scoring.predict import Predictor
