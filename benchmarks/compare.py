@@ -4,7 +4,8 @@ python benchmarks/compare.py --data FOLDER GROUP...
 
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
 is not run again (take the row out to measure it anew); one that was interrupted goes on from its last epoch. Everything
-is made below --work, which holds a folder for each run.
+is made below --work, which holds a folder for each run. Of a group with `curves: true` docs/curves.csv keeps the
+validation Dice of each epoch and the seconds until then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +30,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+import evaluate
 import params
 from oxford_pet import SimpleOxfordPetDataset, foreground
 from params import whole
 from params.whole import Params
+from scoring import splits
 from scoring.predict import SCALES, Predictor
 from shared import checkpoint
 from shared.metrics import confusion, dice, is_pet
@@ -39,11 +43,12 @@ from shared.thresholds import Methods, batches, best_threshold, threshold_curves
 from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
+CURVES = ROOT / "docs/curves.csv"
 NETWORKS = params.networks(params.read(ROOT / "params.yaml"))
 FOLDS = 5
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KEY = ("group", "variant", "network", "seed", "fold")
-SCORES = ("valid_dice", "test_dice", "test_dice_dataset")
+SCORES = ("valid_dice", "test_dice", "test_dice_dataset", "test_dice_native")
 Row = dict[str, Any]
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
@@ -190,7 +195,10 @@ def keep(run: Run, work: Path, lock: threading.Lock) -> None:
     row = together([trained(member, work / member.folder) for member in members])
     row |= dict(zip(KEY, run.key, strict=True)) | scored(members, work, whole.check(run.values, "run"))
     with lock:
-        write_csv(RESULTS, in_order([*rows(), row]))
+        write_csv(RESULTS, in_order([*rows(RESULTS), row]))
+        if experiments()[run.group].get("curves") and run.network != "ensemble":
+            others = [known for known in rows(CURVES) if key_of(known) != run.key]
+            write_csv(CURVES, in_order([*others, *curve(run, work / run.folder)]))
     print(f"{run.folder}: validation Dice {row['valid_dice']:.4f}, test Dice {row['test_dice'] or '-'}", flush=True)
 
 
@@ -210,8 +218,6 @@ def trained(run: Run, folder: Path) -> Row:
         history = list(csv.DictReader(file))
     losses = [float(epoch["valid_loss"]) for epoch in history]
     made = found["run"][0]
-    log = (folder / "log.txt").read_text(encoding="utf-8")
-    seconds = dict(re.findall(r"epoch +(\d+)/.* ([\d.]+) s, \d+ images/s", log))  # of one done twice the second time
     return dict.fromkeys(KEY, "") | {
         "photographs": len(SimpleOxfordPetDataset(folder / "dataset/cache", "train")),
         "image_size": run.values["data"]["image_size"],
@@ -223,34 +229,59 @@ def trained(run: Run, folder: Path) -> Row:
         "hardware": f"{made['device']} {made['cpu']}" if made["device"] == "CPU" else made["device"],
         "threads": made["threads"],
         "torch": made["torch"],
-        "seconds": round(sum(map(float, seconds.values()))),
+        "seconds": round(sum(seconds(folder))),
         "train_loss": float(history[-1]["train_loss"]),
         "valid_loss": min(losses),
         "valid_loss_epoch": losses.index(min(losses)) + 1,
     }
 
 
+def seconds(folder: Path) -> list[float]:
+    """Of each epoch, with its validation; of one that was done twice those of the second time."""
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    found = dict(re.findall(r"epoch +(\d+)/.* ([\d.]+) s, \d+ images/s", log))
+    return [float(found[epoch]) for epoch in sorted(found, key=int)]
+
+
+def curve(run: Run, folder: Path) -> list[Row]:
+    with (folder / f"plots/history_{run.network}.csv").open(encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    key = dict(zip(KEY, run.key, strict=True))
+    return [
+        key | {"epoch": row["epoch"], "seconds": round(until), "valid_dice": row["valid_dice"]}
+        for row, until in zip(history, accumulate(seconds(folder)), strict=True)
+    ]
+
+
 def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     """Dice as the recipe predicts, and for each kind of test-time augmentation with the best threshold of its own."""
     weights = [checkpoint.load(work / run.folder / f"saved_models/{run.network}.pth") for run in members]
     cached = work / members[0].folder / "dataset/cache"
-    splits = {name: SimpleOxfordPetDataset(cached, name).tensor() for name in splits_of(members[0])}
+    pixels_of = {name: SimpleOxfordPetDataset(cached, name).tensor() for name in splits_of(members[0])}
     own, fixed = settings.evaluate.tta, settings.evaluate.threshold
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
     for tta in SCALES:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
-        curve = threshold_curves(alone(predict), splits["valid"], "pet", lambda _: None)[0]
-        best = best_threshold(curve)
-        for name, pixels in splits.items():
+        by_threshold = threshold_curves(alone(predict), pixels_of["valid"], "pet", lambda _: None)[0]
+        best = best_threshold(by_threshold)
+        for name, pixels in pixels_of.items():
             row[f"{name}_{tta}"] = float(dice(counts(predict, best, pixels)).mean())
         if tta == own:
             row["threshold"] = threshold = best if fixed == "auto" else fixed
-            for name, pixels in splits.items():
+            for name, pixels in pixels_of.items():
                 found = counts(predict, threshold, pixels)
                 row[f"{name}_dice"] = float(dice(found).mean())
                 if name == "test":
                     row["test_dice_dataset"] = float(dice(found.sum(0)))
+                    row["test_dice_native"] = at_own_size(predict, threshold, cached)
     return row | {f"test_{tta}": row.get(f"test_{tta}", "") for tta in SCALES}
+
+
+def at_own_size(predict: Predict, threshold: float, cache: Path) -> float:
+    """Mean test Dice at each photograph's own size."""
+    dataset = cache.resolve().parent / "oxford-iiit-pet"
+    found = evaluate.test_scores(alone(predict), {"x": threshold}, splits.cached(cache, dataset, "test"), "pet")
+    return float(found["x"].dice_native.mean())
 
 
 def mean_of(predictors: Sequence[Predictor]) -> Predict:
@@ -274,22 +305,25 @@ def counts(predict: Predict, threshold: float, pixels: torch.Tensor) -> torch.Te
     return torch.cat(found)
 
 
-def rows() -> list[Row]:
-    if not RESULTS.exists():
+def rows(table: Path) -> list[Row]:
+    if not table.exists():
         return []
-    with RESULTS.open(encoding="utf-8") as file:
+    with table.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
+def key_of(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
 def measured() -> dict[tuple[str, ...], Row]:
-    return {tuple(row[name] for name in KEY): row for row in rows()}
+    return {key_of(row): row for row in rows(RESULTS)}
 
 
 def in_order(found: list[Row]) -> list[Row]:
     """As experiments.yaml has them; rows of what is no longer there go."""
     place = {run.key: number for number, run in enumerate(run for group in experiments() for run in runs(group))}
-    known = [row for row in found if tuple(row[name] for name in KEY) in place]
-    return sorted(known, key=lambda row: place[tuple(row[name] for name in KEY)])
+    return sorted((row for row in found if key_of(row) in place), key=lambda row: place[key_of(row)])
 
 
 if __name__ == "__main__":

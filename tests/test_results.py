@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import compare
 import results_page as results
 import training
 import utils
 from handmade import bright
+from oxford_pet import SimpleOxfordPetDataset
 from params import whole
 from scoring.predict import Predictor
 from shared import checkpoint
@@ -74,7 +76,12 @@ def finished(tmp_path: Path) -> compare.Run:
     values = training.values(evaluate={"threshold": "auto", "tta": "flip"})
     run = compare.Run("small", "oxford", "unet", 1, "", values)
     folder = training.workplace(tmp_path / run.folder)
-    np.save(folder / "dataset/cache/test.npy", training.pixels(9, seed=3))
+    test = training.pixels(9, seed=3)
+    training.cache(folder / "dataset/cache", "test", test)
+    trimaps = folder / "dataset/oxford-iiit-pet/annotations/trimaps"
+    trimaps.mkdir(parents=True)
+    for row, trimap in zip(SimpleOxfordPetDataset(folder / "dataset/cache", "test").rows(), test[..., 3], strict=True):
+        Image.fromarray(trimap.repeat(2, 0).repeat(2, 1)).save(trimaps / f"{row['name']}.png")
     checkpoint.save(folder / "saved_models/unet.pth", bright(level=0.5))
     history = [{"train_loss": 1, "valid_loss": loss} for loss in (0.9, 0.4, 0.6)]
     utils.write_csv(folder / "plots/history_unet.csv", history)
@@ -105,6 +112,28 @@ def test_dice_is_the_mean_over_photographs_and_pooled_over_pixels(finished: comp
     assert row["test_dice"] == pytest.approx(float((2 * shared / sizes).mean()), abs=1e-6)
     assert row["test_dice_dataset"] == pytest.approx(float(2 * shared.sum() / sizes.sum()), abs=1e-6)
     assert row["test_dice"] == row["test_flip"]
+
+
+def test_dice_at_its_own_size_is_that_of_the_photographs_trimaps(finished: compare.Run, tmp_path: Path) -> None:
+    row, folder = scores(finished, tmp_path), tmp_path / finished.folder
+    pixels = torch.from_numpy(np.load(folder / "dataset/cache/test.npy"))
+    maps = Predictor(bright(level=0.5), "flip", training.CPU)(pixels[..., :3]).unsqueeze(1)
+    found = torch.nn.functional.interpolate(maps, (64, 64), mode="bilinear")[:, 0] >= row["threshold"]
+    truth = (pixels[..., 3] != 2).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    shared, sizes = (found & truth).sum((1, 2)), found.sum((1, 2)) + truth.sum((1, 2))
+    assert row["test_dice_native"] == pytest.approx(float((2 * shared / sizes).mean()), abs=1e-6)
+    assert row["test_dice_native"] != row["test_dice"]
+    for trimap in (folder / "dataset/oxford-iiit-pet/annotations/trimaps").iterdir():
+        Image.new("L", (64, 64), 2).save(trimap)
+    assert scores(finished, tmp_path)["test_dice_native"] == 0
+
+
+def test_a_curve_has_the_seconds_until_each_epoch(finished: compare.Run, tmp_path: Path) -> None:
+    folder = tmp_path / finished.folder
+    history = [{"epoch": n, "train_loss": 1, "valid_loss": 1, "valid_dice": n / 10} for n in (1, 2, 3)]
+    utils.write_csv(folder / "plots/history_unet.csv", history)
+    found = [(row["epoch"], row["seconds"], row["valid_dice"]) for row in compare.curve(finished, folder)]
+    assert found == [("1", 30, "0.1"), ("2", 50, "0.2"), ("3", 60, "0.3")]
 
 
 def test_test_photographs_choose_nothing(finished: compare.Run, tmp_path: Path) -> None:
