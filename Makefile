@@ -6,11 +6,14 @@ export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := all
-.PHONY: all oxford test quick torture verify lint bench docs help
+.PHONY: all laptop oxford test quick torture verify lint bench docs help
 
 all: .venv/ready  ## set up, run what is out of date, print the test Dice
 	dvc repro
 	python src/summary.py
+
+laptop: .venv/ready  ## train two narrow networks on the real dataset without a GPU (needs a network)
+	python src/recipe.py laptop
 
 oxford: .venv/ready  ## train both networks at full size on the real dataset (needs a network and a GPU)
 	python src/recipe.py oxford
