@@ -79,7 +79,7 @@ COLUMNS = (
 
 def main() -> None:
     write_bytes(RESULTS, document().encode())
-    for group in experiments():
+    for group in ordered():
         if found := tested(of_group(group)):
             write_bytes(DOCS / picture(group), drawn(found))
 
@@ -114,7 +114,8 @@ def ordered() -> dict[str, Any]:
     def place(plan: dict[str, Any]) -> int:
         return 0 if "folds" in plan else -plan["common"]["data"]["image_size"]
 
-    return dict(sorted(experiments().items(), key=lambda entry: place(entry[1])))
+    here = {group: plan for group, plan in experiments().items() if not plan.get("curves")}  # those have their own page
+    return dict(sorted(here.items(), key=lambda entry: place(entry[1])))
 
 
 def of_group(group: str) -> list[Row]:

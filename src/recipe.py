@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 import params
@@ -182,7 +183,7 @@ def apply(overlay: Mapping[str, Any], gone: Collection[str] = ()) -> None:
     document = writer.load(params.FILE.read_text(encoding="utf-8"))
     for name, value in params.flat(overlay):
         *sections, key = name.split(".")
-        section(document, sections)[key] = value
+        section(document, sections)[key] = in_one_line(value) if isinstance(value, list) else value
     for name in gone:
         *sections, key = name.split(".")
         place = section(document, sections)
@@ -192,6 +193,13 @@ def apply(overlay: Mapping[str, Any], gone: Collection[str] = ()) -> None:
     buffer = io.StringIO()
     writer.dump(document, buffer)
     write_bytes(params.FILE, buffer.getvalue().encode())
+
+
+def in_one_line(values: list[Any]) -> CommentedSeq:
+    """With one item a line they would stand between their key and its comment."""
+    written = CommentedSeq(values)
+    written.fa.set_flow_style()
+    return written
 
 
 def section(document: Any, names: Iterable[str]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -284,3 +285,15 @@ def test_every_stage_ends_in_one_line_and_writes_nothing(
     assert "data.image_size = -64: should be greater than or equal to 16" in done.err
     assert done.out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["data.breeds", "train.sizes", "resnet34_unet.decoder"])
+def test_dvc_writes_a_list_into_the_file_and_back(name: str, tmp_path: Path) -> None:
+    """Where a list has a comment behind it, DVC breaks the file when it empties the list again."""
+    file, (section, key) = tmp_path / "params.yaml", name.split(".")
+    file.write_bytes((ROOT / "params.yaml").read_bytes())
+    before = params.read(file)
+    for value in ([64, 96], before[section][key], [32], before[section][key]):
+        with modify_yaml(str(file)) as document:
+            document[section][key] = value
+        assert params.read(file) == params.overlaid(before, {section: {key: value}})

@@ -1,0 +1,112 @@
+"""Writes docs/records.md and its chart from the rows of the group `laptop`: how short the way to a Dice is.
+
+python benchmarks/records_page.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+
+from compare import CURVES, Row, rows
+from report.looks import KNOWN as LOOKS
+from report.pictures import chart, key, legend, png
+from results_page import DOCS, of_group, ranged, table
+from utils import write_bytes
+
+GROUP, OURS, RIVAL = "laptop", "laptop", "rotate-bce-dice"
+PAGE, PICTURE = DOCS / "records.md", DOCS / "records.png"
+HEAD = """# Records: how short the way to a Dice is
+
+The course gives all points from a test [Dice](glossary.md#dice) of 0.90 on. This page says how long two CPU cores need
+for it on the real dataset, from scratch. `python src/recipe.py laptop` (or `make laptop`) is the recipe; nothing of it
+needs a GPU.
+
+## Minutes to 0.90
+
+Each network is a training of its own with one thread, two of them side by side on two cores. Minutes are those of its
+epochs, validation included. Where there are several seeds, the mean comes first, then the lowest and the highest. The
+test Dice is that at each photograph's own size, on 3,302 of the 3,669 test photographs; validation chose the epoch and
+the threshold.
+"""
+AGAINST = f"""## Against the best of the published recipes
+
+`{RIVAL}` is trained with the same networks, photographs, size and number of epochs. The table says after how many
+minutes ours first has the validation Dice that the other has at its best. Both ran on the same machine, side by side
+with other trainings of this page.
+"""
+METHOD = f"""## How it was measured
+
+`python benchmarks/compare.py --data FOLDER --workers 2 {GROUP}` runs the trainings, whose rows stand in
+[results.csv](results.csv) and their epochs in [curves.csv](curves.csv). `python benchmarks/records_page.py` makes this
+page.
+"""
+
+
+def main() -> None:
+    write_bytes(PAGE, document().encode())
+    write_bytes(PICTURE, drawn(rows(CURVES)))
+
+
+def document() -> str:
+    found, curves = of_group(GROUP), rows(CURVES)
+    head = ("network", "parameters", "seeds", "minutes", "validation Dice", "test Dice", "processor")
+    parts = [HEAD, table(head, records([row for row in found if row["variant"] == OURS]))]
+    if raced := list(races(curves)):
+        parts += [AGAINST, table(("network", "its best", "its minutes", "our minutes", "ratio"), raced)]
+        parts.append(f"![Validation Dice against minutes]({PICTURE.name})\n")
+    return "\n".join([*parts, METHOD])
+
+
+def records(found: Sequence[Row]) -> Iterator[list[str]]:
+    for network in LOOKS:
+        if own := [row for row in found if row["network"] == network]:
+            dices = (ranged([float(row[name]) for row in own], ".3f") for name in ("valid_dice", "test_dice_native"))
+            minutes = ranged([float(row["seconds"]) / 60 for row in own], ".0f")
+            processors = " or ".join(dict.fromkeys(row["hardware"] for row in own))
+            seeds = ", ".join(row["seed"] for row in own)
+            yield [LOOKS[network].title, f"{int(own[0]['parameters']):,}", seeds, minutes, *dices, processors]
+
+
+def races(curves: Sequence[Row]) -> Iterator[list[str]]:
+    """Ours against the other with the same seed; of several seeds the mean."""
+    for network in LOOKS:
+        pairs = []
+        for seed in dict.fromkeys(row["seed"] for row in curves):
+            ours, theirs = (runs_of(curves, variant, network, seed) for variant in (OURS, RIVAL))
+            if ours and theirs:
+                best = max(theirs, key=dice_of)
+                reached = next((row for row in ours if dice_of(row) >= dice_of(best)), None)
+                if reached:
+                    pairs.append((dice_of(best), int(best["seconds"]) / 60, int(reached["seconds"]) / 60))
+        if pairs:
+            best, slow, quick = (mean(column) for column in zip(*pairs, strict=True))
+            yield [LOOKS[network].title, f"{best:.3f}", f"{slow:.1f}", f"{quick:.1f}", f"{slow / quick:.1f}"]
+
+
+def runs_of(curves: Sequence[Row], variant: str, network: str, seed: str) -> list[Row]:
+    return [row for row in curves if (row["variant"], row["network"], row["seed"]) == (variant, network, seed)]
+
+
+def dice_of(row: Row) -> float:
+    return float(row["valid_dice"])
+
+
+def drawn(curves: Sequence[Row]) -> bytes:
+    """A line for each run: ours solid, the other dashed."""
+    figure, axes = chart("minutes", "validation Dice")
+    for variant, dashes in ((OURS, "-"), (RIVAL, "--")):
+        for network, look in LOOKS.items():
+            for seed in dict.fromkeys(row["seed"] for row in curves):
+                own = runs_of(curves, variant, network, seed)
+                minutes = [int(row["seconds"]) / 60 for row in own]
+                axes.plot(minutes, list(map(dice_of, own)), dashes, color=look.colour)
+    axes.set_ylim(bottom=0.7)
+    networks = [network for network in LOOKS if any(row["network"] == network for row in curves)]
+    title = f"Validation Dice against minutes: {OURS} (solid) and {RIVAL} (dashed)"
+    legend(figure, title, [key(LOOKS[name], LOOKS[name].title) for name in networks], 3)
+    return png(figure)
+
+
+if __name__ == "__main__":
+    main()
