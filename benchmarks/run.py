@@ -23,6 +23,7 @@ LINES = (
     "input",
     "preprocess",
     "training",
+    "reach",
     "step",
     "muon",
     "augment",
