@@ -641,7 +641,7 @@ def test_bad_tensors_are_refused(tmp_path: Path, content: Any, reason: str) -> N
 # Several processes
 
 
-JOINT: dict[str, Any] = {"train": {"processes": 2, "epochs": 8, "lr": 0.005, "batch_size": 8, "deep_supervision": 0.5}}
+JOINT: dict[str, Any] = {"train": {"processes": 2, "epochs": 12, "lr": 0.005, "batch_size": 8, "deep_supervision": 0.5}}
 COMPARED = """
 import runpy, sys
 import torch
