@@ -1,7 +1,16 @@
 # The plain commands behind each target stand in README.md.
 PYTHON ?= python3
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
-PIP := $(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check
+# The build of torch: cu130 is the pinned one of requirements.txt, cu126 is for older drivers, cpu needs no CUDA.
+# Without TORCH=... it stays what .venv was made with.
+TORCH ?= $(or $(patsubst .venv/torch-%,%,$(wildcard .venv/torch-*)),cu130)
+TORCH_INDEX ?= https://download.pytorch.org/whl/$(TORCH)
+ifneq ($(words $(TORCH)) $(filter-out cu130 cu126 cpu,$(TORCH)),1 )
+$(error TORCH = '$(TORCH)': should be cu130, cu126 or cpu)
+endif
+# uv where it is installed, but not in the environment that it would have to make anew.
+UV := $(filter-out $(CURDIR)/.venv/%,$(shell command -v uv 2>/dev/null))
+PIP := $(if $(UV),uv pip install --quiet --python $(SCRIPTS)/python,$(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check)
 export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -46,10 +55,20 @@ docs: .venv/ready  ## write again what in docs/ comes from code: the drawing of 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv/ready: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+.venv/torch-%:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 15) and "Python 3.11 to 3.14 is needed, this is %d.%d: %s; name another: make PYTHON=python3.13" % (v[0], v[1], "the pinned NumPy has no wheels for it" if v >= (3, 15) else "it is too old for this code"))'
+	@$(PYTHON) src/shared/driver.py $*
+	rm -rf .venv
 	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/ready: requirements.txt requirements-base.txt .venv/torch-$(TORCH)
+ifeq ($(TORCH),cu130)
 	$(PIP) -r requirements.txt
+else
+	$(PIP) -r requirements-base.txt
+	$(PIP) --index-url $(TORCH_INDEX) $(shell grep -oE '^torch(vision)?==[0-9.]+' requirements.txt)
+endif
 	touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt

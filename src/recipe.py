@@ -28,6 +28,7 @@ from ruamel.yaml.error import YAMLError
 import params
 from download import ARCHIVES, DOWNLOADS, MIRRORS
 from params.whole import check
+from shared.driver import no_gpu
 from utils import Refusal, described, printable, run, write_bytes
 
 RECIPES = Path("recipes")
@@ -220,8 +221,8 @@ def refuse_hopeless(recipe: Mapping[str, Any], changes: Sequence[str]) -> None:
         if not torch.cuda.is_available():
             epochs = recipe["params"]["train"]["epochs"]
             raise Refusal(
-                f"no GPU here, and an epoch of this recipe, which has {epochs}, may take two hours on a CPU: "
-                "run it where a GPU is, or choose a length yourself, such as -S train.epochs=1"
+                f"{no_gpu(torch.version.cuda)}, and an epoch of this recipe, which has {epochs}, may take two hours on "
+                "a CPU: run it where a GPU is, or choose a length yourself, such as -S train.epochs=1"
             )
     source = chosen.get("data.source", recipe["params"].get("data", {}).get("source"))
     if source == "oxford" and not at_hand() and not any(reachable(mirror) for mirror in MIRRORS):

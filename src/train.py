@@ -45,6 +45,7 @@ from params import FILE, flat, load, networks
 from params.training import Train, of_network
 from shared import checkpoint
 from shared.device import environment, setup
+from shared.driver import no_gpu
 from shared.inputs import CHANNELS, statistics
 from shared.metrics import confusion, dice
 
@@ -296,7 +297,8 @@ def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> N
                 first.append(time.perf_counter())
                 if done == FIRST_STEPS:
                     a_step = (first[1] - first[0]) / (FIRST_STEPS - 1)
-                    say(f"no GPU: about {spoken(a_step * steps * trainer.work(number))} on this CPU")
+                    training = spoken(a_step * steps * trainer.work(number))
+                    say(f"about {training} on this CPU: {no_gpu(torch.version.cuda)}")
 
         row = trainer.epoch(train_pixels, valid_pixels, on_step)
     seconds = time.perf_counter() - start

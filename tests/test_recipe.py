@@ -16,6 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fake_tools
 import params
 import project
 import recipe
@@ -178,6 +179,16 @@ def test_without_a_gpu_a_long_recipe_is_refused_unless_its_length_is_chosen(monk
     recipe.refuse_hopeless({"params": {}}, [])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     recipe.refuse_hopeless(long, ["-S", "data.source=x"])
+
+
+@fault("Machine", "a recipe for a GPU whose driver is too old for torch", "one line with the driver and what to do")
+def test_a_recipe_for_a_gpu_says_that_the_driver_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_tools.nvidia_smi(tmp_path, "550.163.01", monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    long = {"needs_gpu": True, "params": {"train": {"epochs": 300}}}
+    with pytest.raises(Refusal, match=r"^NVIDIA driver 550\.163\.01 is too old .*`make TORCH=cu126`\), and an epoch"):
+        recipe.refuse_hopeless(long, ["-S", "data.source=x"])
 
 
 @pytest.fixture

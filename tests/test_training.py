@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 from torch._inductor.exc import InvalidCxxCompiler
 
+import fake_tools
 import models
 import train
 import training
@@ -611,9 +613,26 @@ def test_a_network_that_does_not_learn_is_told_so_once(
     assert "Likely causes" in out
 
 
+@fault(
+    "Machine", "a GPU whose driver is too old for torch", "training says it, with what to do, and goes on on the CPU"
+)
+def test_a_training_says_that_the_driver_is_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_tools.nvidia_smi(tmp_path / "bin", "550.163.01", monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    training.stage(training.workplace(tmp_path / "x", train={"epochs": 1}))
+    assert re.search(
+        r"^about .+ on this CPU: NVIDIA driver 550\.163\.01 is too old .*CUDA 13, needs 580: .*`make TORCH=cu126`\)$",
+        capsys.readouterr().out,
+        re.M,
+    )
+
+
 def test_cost_on_a_cpu_is_foretold_and_lines_replace_the_bar(uninterrupted: Path) -> None:
     said = (uninterrupted / "said.txt").read_bytes().decode()
-    assert "no GPU: about" in said
+    assert re.search(r"^about .+ on this CPU: no GPU here$", said, re.M)
     assert len([line for line in said.splitlines() if line.startswith("epoch ")]) == 6
     assert "images/s" in said
     assert "\r" not in said

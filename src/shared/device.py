@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 
 import torch
+
+from shared.driver import driver
 
 # Without these, libraries take other kernels on a processor by another maker, or with wider vectors: other last bits.
 SAME_ON_EVERY_MAKE = {"MKL_CBWR": "COMPATIBLE"}
@@ -46,7 +47,7 @@ def environment(device: torch.device) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
     }
     if device.type == "cuda":
-        found |= {"cudnn": str(torch.backends.cudnn.version()), "driver": driver()}
+        found |= {"cudnn": str(torch.backends.cudnn.version()), "driver": driver() or "unknown"}
     return found
 
 
@@ -57,11 +58,3 @@ def cpu() -> str:
         return used
     has = torch.cpu.get_capabilities()
     return " ".join([used, *(name for key, name in (("avx512_bf16", "BF16"), ("amx_bf16", "AMX")) if has.get(key))])
-
-
-def driver() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return "unknown"
