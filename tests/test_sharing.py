@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import recipe
-from project import clone, commit, ran, shell
+from project import change, clone, commit, ran, shell
 from reliability import fault
 
 PATIENCE = 300  # seconds until a queue that does nothing counts as stuck
@@ -53,12 +53,6 @@ def machine(first: Path, tmp_path: Path) -> Machine:
         return tmp_path / name
 
     return new
-
-
-def change(folder: Path, name: str, old: str, new: str) -> None:
-    text = (folder / name).read_text(encoding="utf-8")
-    assert old in text
-    (folder / name).write_text(text.replace(old, new), encoding="utf-8")
 
 
 def results(folder: Path) -> dict[str, bytes]:
