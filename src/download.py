@@ -111,7 +111,10 @@ def downloaded(prefixes: Sequence[str], folder: Path, sums: Mapping[str, str]) -
     archives = [folder / name for name in ARCHIVES]
     for archive in archives:
         fault = checker(sums.get(archive.name))
-        if not archive.is_file() or fault(archive):
+        wrong = fault(archive) if archive.is_file() else None
+        if wrong:
+            print(printable(f"{archive}: {wrong}; downloading it again"), flush=True)
+        if wrong or not archive.is_file():
             fetch([f"{prefix}/{archive.name}" for prefix in prefixes], archive, fault)
     return archives
 

@@ -1,13 +1,12 @@
 """Stage: train one network from scratch and keep the weights of its best validation epoch.
 
 Reads params.yaml and dataset/cache/{train,valid}.{npy,csv}; writes saved_models/NAME.pth, plots/history_NAME.csv and
-metrics/NAME.json. An interrupted run goes on from its last whole epoch. Several machines train together with
-torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 src/train.py --model NAME
+metrics/NAME.json. An interrupted run goes on from its last whole epoch. Several machines train together by torchrun
+(docs/clusters.md).
 """
 
 # --help is answered before the slow imports.
 # ruff: noqa: E402
-# --help is answered before the slow imports
 
 from __future__ import annotations
 
@@ -88,12 +87,13 @@ def main(args: argparse.Namespace) -> None:
         parallel.launch(processes, [__file__, *sys.argv[1:]])
         return
     device = setup(job.threads, job.settings.deterministic, portable=job.settings.precision == "fp32")
-    parallel.join()
-    try:
-        with explained(job.settings):
-            train(job, device)
-    finally:
-        parallel.leave()
+    with parallel.lost():
+        parallel.join()
+        try:
+            with explained(job.settings):
+                train(job, device)
+        finally:
+            parallel.leave()
 
 
 def job_of(name: str, values: Mapping[str, Any]) -> Job:

@@ -21,6 +21,8 @@ class Request(BaseHTTPRequestHandler):
         self.close_connection = True
         self.server.behave(self)
 
+    do_CONNECT = do_GET  # what a proxy is asked for an https address
+
     @property
     def content(self) -> bytes:
         return self.server.files.get(self.path.rsplit("/", 1)[-1], b"")

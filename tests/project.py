@@ -99,6 +99,12 @@ def tracked(folder: Path) -> Path:
     return folder
 
 
+def change(folder: Path, name: str, old: str, new: str) -> None:
+    text = (folder / name).read_text(encoding="utf-8")
+    assert old in text
+    (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+
 def commit(folder: Path) -> None:
     shell(folder, "git", "add", "-A")
     shell(folder, "git", "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "x", "--allow-empty")

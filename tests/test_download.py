@@ -15,7 +15,7 @@ from PIL import Image
 
 import download
 import own
-from misbehaving import Request, serving
+from misbehaving import Request, closed_port, serving
 from oxford_pet import read_list
 from pets import make_dataset, write_data_params, write_lists
 from reliability import fault
@@ -150,6 +150,30 @@ def test_the_official_archives_from_the_second_mirror(source: Path, monkeypatch:
         asked = len(full.paths)
         downloaded("oxford", breeds=["pug"])
         assert len(full.paths) == asked
+
+
+def by_hand(source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Both archives in the place where a download would put them, on a machine without a network."""
+    files = pack(source, Path("archives"))
+    published = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(download, "MIRRORS", (f"http://127.0.0.1:{closed_port()}",))
+    monkeypatch.setattr(download, "PUBLISHED_MD5", published)
+    return shutil.copytree(Path("archives"), Path(".downloads/oxford"))
+
+
+def test_archives_put_there_by_hand_need_no_network(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_hand(source, monkeypatch)
+    assert downloaded("oxford") == wanted(source)
+
+
+@fault("Corruption", "an archive that was put into .downloads by hand is cut", "it is named, and asked for again")
+def test_a_wrong_archive_put_there_by_hand_is_named(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = by_hand(source, monkeypatch) / "images.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-50])
+    assert "images.tar.gz could not be downloaded" in refused("oxford")
+    assert ".downloads/oxford/images.tar.gz: " in capsys.readouterr().out
 
 
 def test_the_published_archives_are_the_ones_asked_for() -> None:

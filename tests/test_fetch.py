@@ -423,3 +423,33 @@ def test_every_mirror_is_named_when_none_gives_the_file(tmp_path: Path) -> None:
 def test_an_address_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no way to ask"):
         fetch(["http://"], tmp_path / NAME, gzip_fault)
+
+
+PROXIED = "mirror.invalid"  # no name server knows it, so only a proxy can give it
+
+
+def use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, url)
+
+
+def test_a_file_comes_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving({NAME: CONTENT}) as proxy:
+        use_proxy(monkeypatch, proxy.url)
+        fetch([f"http://{PROXIED}/pets/{NAME}"], tmp_path / NAME, checker(MD5))
+        assert proxy.paths == [f"http://{PROXIED}/pets/{NAME}"]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+@fault("Input", "a proxy that refuses, or that is not there", "one line that names the variable; no file")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_proxy_that_gives_no_connection_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    with serving({}, lambda request: request.answer(403)) as proxy:
+        use_proxy(monkeypatch, proxy.url if there else f"http://127.0.0.1:{closed_port()}")
+        with pytest.raises(Refusal, match=r"the proxy gives no connection \(HTTPS_PROXY"):
+            fetch([f"https://{PROXIED}/{NAME}"], tmp_path / NAME, checker(MD5))
+        assert set(proxy.paths) == ({f"{PROXIED}:443"} if there else set())
+    assert not (tmp_path / NAME).exists()

@@ -7,12 +7,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import run
 
 import psutil
 import pytest
+import yaml
 
 import recipe
-from project import clone, commit, ran, shell
+from project import change, clone, commit, ran, shell
 from reliability import fault
 
 PATIENCE = 300  # seconds until a queue that does nothing counts as stuck
@@ -51,12 +53,6 @@ def machine(first: Path, tmp_path: Path) -> Machine:
         return tmp_path / name
 
     return new
-
-
-def change(folder: Path, name: str, old: str, new: str) -> None:
-    text = (folder / name).read_text(encoding="utf-8")
-    assert old in text
-    (folder / name).write_text(text.replace(old, new), encoding="utf-8")
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -190,3 +186,44 @@ def test_two_workers_take_a_queue_as_if_each_seed_ran_alone(
         shell(queue, "dvc", "exp", "apply", f"sweep-{seed}")
         assert up_to_date(queue)
         assert results(queue) == results(alone) != before
+
+
+MERGE = ("git", "-c", "user.name=T", "-c", "user.email=t@example.org", "merge", "theirs")
+CHANGES = {"main": ("unet", "width", 5), "theirs": ("resnet34_unet", "dropout", 0.25)}
+
+
+def test_after_a_merge_either_side_of_the_lock_leads_to_both_changes(machine: Machine) -> None:
+    folder = machine("merging")
+    shell(folder, "dvc", "pull")
+    shell(folder, "git", "branch", "-M", "main")
+    shell(folder, "git", "branch", "theirs")
+    trained = {}
+    for branch, (section, key, value) in CHANGES.items():
+        shell(folder, "git", "checkout", "-q", branch)
+        shell(folder, "dvc", "checkout")
+        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+        values[section][key] = value
+        (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        stages = ran(shell(folder, "dvc", "repro"))
+        assert len([stage for stage in stages if stage.startswith("train_")]) == 1
+        trained[f"saved_models/{section}.pth"] = (folder / f"saved_models/{section}.pth").read_bytes()
+        commit(folder)
+    shell(folder, "git", "checkout", "-q", "main")
+    ours = (folder / "dvc.lock").read_bytes()
+
+    done = run(MERGE, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "conflict in dvc.lock" in done.stdout
+    assert "params.yaml" not in done.stdout.replace("Auto-merging params.yaml", "")
+    assert (folder / "dvc.lock").read_bytes() == ours
+    assert ran(shell(folder, "dvc", "repro")) == ["evaluate", "plot"]
+    merged = results(folder)
+    assert {name: merged[name] for name in trained} == trained
+    assert up_to_date(folder)
+
+    shell(folder, "git", "checkout", "--theirs", "dvc.lock", "metrics", "plots")
+    assert (folder / "dvc.lock").read_bytes() != ours
+    shell(folder, "dvc", "repro")
+    assert results(folder) == merged
+    commit(folder)
+    assert shell(folder, "git", "status", "--porcelain") == ""

@@ -743,6 +743,29 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(joint: Path, tmp
     assert training.outputs(folder) == training.outputs(joint)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[/gloo/transport/tcp/pair.cc:538] Read error [10.0.0.2]:50405: Connection reset by peer\nmore"),
+        RuntimeError("Application timeout caused pair closure"),
+        torch.distributed.DistNetworkError("Failed to recv, got 0 bytes. Connection was likely closed"),
+    ],
+)
+def test_a_process_that_is_lost_is_named_in_one_line(error: RuntimeError, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(Refusal, match=r"^process 1 of 2 has lost another one.* run the same again to go on$"),
+        parallel.lost(),
+    ):
+        raise error
+
+
+def test_an_error_of_another_kind_is_no_lost_process() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), parallel.lost():
+        raise RuntimeError("shapes differ")
+
+
 @fault("Input", "a batch that several processes cannot share equally", "one line, before training")
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     folder = training.workplace(tmp_path / "x", train={"processes": 2, "batch_size": 3})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -13,6 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from utils import Refusal
+
+PATIENCE = timedelta(minutes=5)  # a process that is silent for longer is lost; gloo alone would wait for half an hour
+# What gloo says of a process that is gone; it raises plain RuntimeErrors.
+GONE = ("gloo/transport", "pair closure", "Connection closed", "Connection reset")
 
 
 def launched() -> bool:
@@ -49,7 +55,21 @@ def launch(count: int, command: Sequence[str]) -> None:
 
 def join() -> None:
     if launched() and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+
+
+@contextmanager
+def lost() -> Iterator[None]:
+    """A process that is gone or cannot be reached, in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(text in str(error) for text in GONE):
+            raise
+        raise Refusal(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} has lost another one, which ended or cannot "
+            f"be reached ({str(error).splitlines()[0]}); whole epochs are kept, run the same again to go on"
+        ) from None
 
 
 def leave() -> None:

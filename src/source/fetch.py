@@ -161,6 +161,8 @@ def _classified(error: Exception) -> _Broken | _Hopeless:
         return _Hopeless("its certificate is not to be trusted")
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
         return _Broken(f"nothing came for {STALL:g} s")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _Broken("the proxy gives no connection (HTTPS_PROXY or HTTP_PROXY names it)")
     if isinstance(error, requests.ConnectionError):
         return _Broken("no connection")
     return _Hopeless(f"no way to ask: {error}")
