@@ -204,14 +204,13 @@ def table_row(item: Cached) -> dict[str, str | int]:
 def summary(
     cached: Mapping[str, list[Cached]], bad: Mapping[str, str], leaks: list[str], square: int
 ) -> dict[str, Any]:
-    """DVC shows the numbers of bad files and of leaks; it leaves lists out, so its tables stay narrow."""
+    """DVC shows the number of files that cannot be used; it leaves lists out, so its tables stay narrow."""
     groups = {**cached, "all": [item for items in cached.values() for item in items]}
     return {
         "bad": len(bad),
-        "leaks": len(leaks),
         "splits": [{"split": split, **split_summary(items, square)} for split, items in groups.items()],
         "bad_files": [f"{what}: {reason}" for what, reason in bad.items()],
-        "leaked": leaks,
+        "leaks": [{"pairs": len(leaks), "named": leaks}],
     }
 
 

@@ -96,7 +96,7 @@ def test_a_copy_is_named(
     preprocess.main()
     counts = json.loads(preprocess.METRICS.read_text(encoding="utf-8"))
     pair = f"{COPY} in train and {ORIGINAL} in test"
-    assert counts["leaks"] == 1 and counts["leaked"] == [pair]
+    assert counts["leaks"] == [{"pairs": 1, "named": [pair]}]
     said = capsys.readouterr().out
     assert f"warning: the same photograph in training and test, 1 times: {pair}; metrics/data.json names all" in said
     assert dataset.exists()
@@ -120,7 +120,7 @@ def test_a_copy_for_validation_counts_too(dataset: Path) -> None:
     write_lists(dataset, trainval=before["trainval"][::-1], test=before["test"])  # the copy is the first line
     preprocess.main()
     counts = json.loads(preprocess.METRICS.read_text(encoding="utf-8"))
-    assert counts["leaked"] == [f"{COPY} in valid and {ORIGINAL} in test"]
+    assert counts["leaks"][0]["named"] == [f"{COPY} in valid and {ORIGINAL} in test"]
 
 
 def test_copies_within_training_and_other_photographs_are_no_leaks(dataset: Path) -> None:
@@ -131,7 +131,7 @@ def test_copies_within_training_and_other_photographs_are_no_leaks(dataset: Path
     shutil.copyfile(TRIMAPS / f"{names[1]}.png", TRIMAPS / f"{names[7]}.png")
     preprocess.main()
     counts = json.loads(preprocess.METRICS.read_text(encoding="utf-8"))
-    assert counts["leaks"] == 0 and counts["leaked"] == []
+    assert counts["leaks"] == [{"pairs": 0, "named": []}]
     assert dataset.exists()
 
 
@@ -142,7 +142,8 @@ def test_many_pairs_are_counted_and_the_first_five_named(dataset: Path, capsys: 
         Image.new("L", smooth(0).size, 2).save(TRIMAPS / f"{name}.png")
     preprocess.main()
     counts = json.loads(preprocess.METRICS.read_text(encoding="utf-8"))
-    assert counts["leaks"] == len(counts["leaked"]) == 7 * 2, "seven photographs, each of them two test photographs"
+    (leaks,) = counts["leaks"]
+    assert leaks["pairs"] == len(leaks["named"]) == 7 * 2, "seven photographs, each of them two test photographs"
     said = capsys.readouterr().out
     assert "14 times" in said and "; and 9 more; " in said
     assert said.count(" in train and ") == 5 and dataset.exists()

@@ -39,7 +39,7 @@ def test_they_are_trained_on_scored_and_drawn_without_breeds(project: Path) -> N
     assert "IMG-010" in html and "this dataset names no breeds" in html and "Dice, cats" not in html
     assert (project / "plots/images/dice_by_breed.png").stat().st_size > 5000
     counts = json.loads((project / "metrics/data.json").read_text(encoding="utf-8"))
-    assert (counts["bad"], counts["leaks"]) == (0, 0)
+    assert (counts["bad"], counts["leaks"][0]["pairs"]) == (0, 0)
 
 
 def test_summary_shows_the_scores(project: Path) -> None:
