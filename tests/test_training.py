@@ -720,7 +720,7 @@ def test_processes_of_torchrun_repeat_to_the_bit_and_have_the_same_weights_from_
     (folder / "compared.py").write_text(COMPARED)
     done = training.run(folder, *training.TORCHRUN, "compared.py")
     assert done.returncode == 0, done.stderr
-    assert [(folder / f"compared {rank}").read_text() for rank in (0, 1)] == 2 * ["x" * 8]
+    assert [(folder / f"compared {rank}").read_text() for rank in (0, 1)] == 2 * [JOINT["train"]["epochs"] * "x"]
     assert training.outputs(folder) == training.outputs(joint)
 
 
