@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := all
-.PHONY: all laptop oxford test quick torture verify lint bench docs help
+.PHONY: all laptop oxford test quick torture verify lint extra bench docs help
 
 all: .venv/ready  ## set up, run what is out of date, print the test Dice
 	dvc repro
@@ -33,7 +33,7 @@ test: .venv/ready-dev lint  ## lint, then every test but the longest
 quick: .venv/ready-dev lint  ## lint and the unit tests: what to run after each change
 	$(PYTEST) -m "not slow and not pipeline and not torture"
 
-torture: .venv/ready-dev  ## what may go wrong, with the long tests; writes docs/reliability.md
+torture: .venv/ready-dev .venv/ready-extra  ## what may go wrong, with the long tests; writes docs/reliability.md
 	python -m pytest -m "fault or torture" --reliability=docs/reliability.md
 
 verify: .venv/ready  ## retrain from nothing in a temporary clone and compare every output with the committed ones
@@ -43,6 +43,8 @@ lint: .venv/ready-dev  ## ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
+
+extra: .venv/ready-extra  ## install what only some need: ONNX, and buckets and SSH as DVC's remotes
 
 bench: .venv/ready-bench  ## what is fast, as ratios measured on this machine
 	python benchmarks/run.py
@@ -73,6 +75,10 @@ endif
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+.venv/ready-extra: .venv/ready requirements-extra.txt
+	$(PIP) -r requirements-extra.txt
 	touch $@
 
 .venv/ready-bench: .venv/ready benchmarks/requirements.txt

@@ -47,7 +47,10 @@ def test_base_is_requirements_without_torch() -> None:
     assert wanted - {"#", "torch", "torchvision"} <= names(base)
 
 
-@pytest.mark.parametrize("name", ["requirements-base.txt", "requirements-dev.txt", "benchmarks/requirements.txt"])
+BESIDE = ["requirements-base.txt", "requirements-dev.txt", "requirements-extra.txt", "benchmarks/requirements.txt"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
 def test_nothing_beside_requirements_brings_cuda_or_other_versions(name: str) -> None:
     """Otherwise `make TORCH=cpu test` would fetch 3.5 GB after all."""
     whole, these = pins("requirements.txt"), pins(name)
@@ -55,6 +58,13 @@ def test_nothing_beside_requirements_brings_cuda_or_other_versions(name: str) ->
     assert [pin for pin in these if OF_CUDA.match(pin.split("==")[0])] == []
     of_both = {pin.split(" ;")[0] for pin in these if pin.split("==")[0] in names(whole)}
     assert of_both <= {pin.split(" ;")[0] for pin in whole}
+
+
+def test_extra_and_dev_agree() -> None:
+    extra, dev = ({pin.split(" ;")[0] for pin in pins(f"requirements-{name}.txt")} for name in ("extra", "dev"))
+    of_both = names(dict.fromkeys(extra, ())) & names(dict.fromkeys(dev, ()))
+    assert {"onnx", "onnxruntime", "onnxscript"} <= of_both
+    assert sorted(pin.split("==")[0] for pin in extra | dev if pin.split("==")[0] in of_both) == sorted(of_both)
 
 
 # The driver
