@@ -1,4 +1,4 @@
-"""Find the pet on any photograph.
+"""Find the pet on any photograph, with the published weights or with those that --weights names.
 
 For each photograph NAME.jpg the folder --out receives
   NAME_mask.png     255 where the pet is, else 0; at the photograph's own size
@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from commands.published import published
 from scoring.options import add_prediction_options, at_least_1
 from utils import Refusal, described, printable, replacing, run
 
@@ -43,7 +44,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("inputs", nargs="*", type=Path, metavar="PHOTO_OR_FOLDER")
     add("--about", nargs="+", type=Path, metavar="W", help="print what these weights were trained on, and end")
-    add("--weights", nargs="+", action="append", default=[], type=Path, metavar="W", help="saved_models/*.pth")
+    add("--weights", nargs="+", action="append", default=[], type=Path, metavar="W", help="default: published/*.pth")
     add("--out", type=Path, metavar="FOLDER")
     add("--cutout", action="store_true", help="also write NAME_cutout.png")
     add("--csv", type=Path, metavar="FILE", help="also write the masks as run lengths")
@@ -54,9 +55,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         if args.weights or args.out or args.inputs:
             parser.error("--about takes weights and nothing else")
         return args
-    if missing := [f"--{name}" for name in ("weights", "out") if not getattr(args, name)]:
-        parser.error(f"the following arguments are required: {', '.join(missing)}")
-    args.weights, behind = split_weights(args.weights)
+    if not args.out:
+        parser.error("the following arguments are required: --out")
+    args.weights, behind = split_weights(args.weights) if args.weights else (published(), [])
+    if not args.weights:
+        parser.error("published/ holds no weights here; name some with --weights")
     args.inputs = behind + args.inputs
     if not args.inputs:
         parser.error("name a photograph or a folder")

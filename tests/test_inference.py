@@ -23,6 +23,7 @@ from PIL import Image, ImageCms
 
 import inference
 import pets
+from commands import published
 from handmade import bright, with_origin
 from oxford_pet import foreground
 from reliability import fault
@@ -511,9 +512,9 @@ def test_weights_and_photographs_are_told_apart_in_any_order(words: str) -> None
     ("words", "reason"),
     [
         ("--weights a.pth --out o", "name a photograph or a folder"),
-        ("x.jpg --out o", "the following arguments are required: --weights"),
         ("x.jpg --weights a", "the following arguments are required: --out"),
-        ("x.jpg", "the following arguments are required: --weights, --out"),
+        ("x.jpg", "the following arguments are required: --out"),
+        ("--out o", "name a photograph or a folder"),
         ("x.jpg --weights a --out o --batch 0", "--batch"),
         ("x.jpg --weights a --out o --threshold 0", "--threshold"),
         ("x.jpg --weights a --out o --tta x", "--tta"),
@@ -528,6 +529,15 @@ def test_a_wrong_command_line_ends_with_2(words: str, reason: str, capsys: pytes
         inference.arguments(words.split())
     assert end.value.code == 2
     assert reason in capsys.readouterr().err
+
+
+def test_without_weights_the_published_ones_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    args = inference.arguments(["x.jpg", "--out", "o"])
+    assert [file.name for file in args.weights] == ["unet.pth", "resnet34_unet.pth"]
+    assert args.inputs == [Path("x.jpg")]
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit):
+        inference.arguments(["x.jpg", "--out", "o"])
 
 
 def test_it_needs_only_the_weights(place: Path) -> None:

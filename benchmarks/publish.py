@@ -1,0 +1,162 @@
+"""Publishes trained weights: copies them to published/, scores them there, and writes the model card.
+
+python benchmarks/publish.py --data FOLDER --recipe NAME W...
+
+W are weights of the recipe's two networks, and FOLDER is the unpacked dataset whose test photographs are scored. The
+scores of all photographs, of each species and of each breed go to published/scores.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
+
+import evaluate
+from commands.published import FOLDER, published
+from compare import rows
+from report.looks import KNOWN as LOOKS
+from results_page import table
+from scoring import splits
+from scoring.predict import Predictor
+from scoring.scores import groups, with_interval
+from shared import checkpoint
+from shared.checkpoint import Weights
+from utils import replacing, write_bytes, write_csv
+
+CARD, SCORES = FOLDER / "README.md", FOLDER / "scores.csv"
+TTA, BORDER = "flip", "pet"
+Row = Mapping[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="+", type=Path, metavar="W")
+    parser.add_argument("--data", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--recipe", required=True, metavar="NAME")
+    args = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    for file in args.weights:
+        with replacing(FOLDER / f"{checkpoint.load(file).network}.pth") as part:
+            shutil.copyfile(file, part)
+    files = published()
+    write_csv(SCORES, list(scored([checkpoint.load(file) for file in files], args.data)))
+    write_bytes(CARD, card(files, args.recipe).encode())
+
+
+def scored(trained: Sequence[Weights], data: Path) -> Iterator[Row]:
+    """A row for each group of photographs: the mean Dice of each method at the photographs' own size, with interval."""
+    names = evaluate.with_ensemble([weights.network for weights in trained])
+    methods = evaluate.all_methods([Predictor(weights, TTA, torch.device("cpu")) for weights in trained])
+    open_split = partial(splits.official, data, trained[0].image_size)
+    thresholds, _ = evaluate.thresholds_for(names, trained, methods, open_split, BORDER)
+    test = open_split("test")
+    scores = evaluate.test_scores(methods, thresholds, test, BORDER)
+    for group, kind, mask in groups(test.rows):
+        row: dict[str, Any] = {"group": group, "kind": kind, "photographs": int(mask.sum())}
+        for name in names:
+            found = with_interval(scores[name].where(mask).dice_native)
+            row |= {key.replace("dice", name): value for key, value in found.items()}
+        yield row
+
+
+def card(files: Sequence[Path], recipe: str) -> str:
+    trained = [checkpoint.load(file) for file in files]
+    found, methods = rows(SCORES), [*(weights.network for weights in trained), "ensemble"]
+    head = ("photographs of the test split", "how many", *(LOOKS[name].title for name in methods))
+    body = [
+        [row["group"].replace("_", " "), f"{int(row['photographs']):,}", *(interval(row, name) for name in methods)]
+        for row in found
+    ]
+    named = " ".join(f"published/{file.name}" for file in files)
+    return TEXT.format(
+        recipe=recipe,
+        weights=table(("file", "network", "parameters", "seed", "best epoch", "threshold"), map(origin, files, trained)),
+        hashes="\n".join(f"{checkpoint.hash_of_tensors(weights)}  {weights.network}" for weights in trained),
+        side=trained[0].image_size,
+        scored=found[0]["photographs"],
+        above=table(head, body[:3]),
+        breeds=table(head, sorted(body[3:], key=lambda cells: cells[-1])),
+        command=f"python src/evaluate.py --weights {named} --data FOLDER --tta {TTA}",
+    )
+
+
+def origin(file: Path, weights: Weights) -> list[str]:
+    known = weights.origin
+    assert known, f"{file}: weights that do not say where they come from are not published"
+    parameters = sum(parameter.numel() for parameter in weights.build().parameters())
+    own = (f"{parameters:,}", str(known.seed), str(known.best_epoch), f"{known.threshold:.2f}")
+    return [f"`{file.name}`", LOOKS[weights.network].title, *own]
+
+
+def interval(row: Row, method: str) -> str:
+    mean, low, high = (float(row[f"{method}{end}"]) for end in ("", "_low", "_high"))
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+TEXT = """# Published weights
+
+Both networks, trained from scratch on the official dataset. They find the pet on your photographs, with no training:
+
+```
+python src/inference.py PHOTO --out FOLDER
+```
+
+writes a mask and an overlay of their [ensemble](../docs/glossary.md#ensemble), and what each network found. With
+`--weights published/unet.pth` one of them works alone.
+
+{weights}
+They come from the recipe `{recipe}`: `python src/recipe.py {recipe} -S seed=SEED` trains them again.
+`python src/inference.py --about published/*.pth` prints all that they say about themselves: the parameters, the hashes of
+the photographs that they were trained on, the hash of the code. The hashes of their tensors:
+
+```
+{hashes}
+```
+
+## Scores
+
+The scores are mean test [Dice](../docs/glossary.md#dice) at each photograph's own size, with 95% intervals. The
+networks see squares of {side} pixels; each photograph is also scored mirrored (`--tta {TTA}`). The border counts as pet.
+Validation chose epochs and thresholds. The test split has 3,669 photographs; {scored} of them were scored.
+
+{above}
+With the official dataset in FOLDER, this command gives the first line, as `dice_native`:
+
+```
+{command}
+```
+
+The breeds, the hardest for the ensemble first:
+
+{breeds}
+## What they fail on
+
+{failures}
+
+## What they are not for
+
+- They know cats and dogs, mostly one to a photograph, large and in its middle. On other animals and on people they draw
+  something all the same: a mask says nothing about whether there is a pet.
+- They are not for measuring animals or for anything where a wrong outline does harm.
+
+## Data and licence
+
+The photographs are those of the Oxford-IIIT Pet dataset by O. M. Parkhi, A. Vedaldi, A. Zisserman and C. V. Jawahar and
+the photographers, under [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/). The course's split was used:
+3,312 photographs to train, 368 to validate. The weights are under the same licence, CC BY-SA 4.0; keep the names above
+when you pass them on. No photograph is in this repository.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""The weights that come with the project. Free of slow imports, so that --help answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "published"
+
+
+def published() -> list[Path]:
+    """The wider network last, as in all tables."""
+    return sorted(FOLDER.glob("*.pth"), key=lambda file: file.stat().st_size)
