@@ -17,6 +17,7 @@ import numpy as np
 from bench_inference import untrained
 from measure import Row, Skip, row
 from oxford_pet import read_list
+from params import overlaid
 from place import NETWORKS, ROOT, Place, quiet_preprocess
 from shared import checkpoint
 from table import short
@@ -72,9 +73,9 @@ def middles(rounds: Sequence[Sequence[float]]) -> str:
     return ", ".join(short(statistics.median(column)) for column in zip(*rounds, strict=True))
 
 
-def prepared(place: Place, stage: str, times: int) -> Path:
+def prepared(place: Place, stage: str, times: int, **changes: Any) -> Path:
     dataset = grown(Path(tempfile.mkdtemp(dir=place.folder)), place.dataset, times * ONCE[stage])
-    folder = place.workplace(dataset, **SMALL)
+    folder = place.workplace(dataset, **overlaid(SMALL, changes))
     with contextlib.chdir(folder):
         if stage != "preprocess":
             quiet_preprocess()

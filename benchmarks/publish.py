@@ -35,6 +35,7 @@ from utils import replacing, write_bytes, write_csv
 
 CARD, SCORES = FOLDER / "README.md", FOLDER / "scores.csv"
 TTA, BORDER = "flip", "pet"
+ORIGIN = ("file", "network", "parameters", "seed", "best epoch", "threshold")
 Row = Mapping[str, Any]
 
 
@@ -80,7 +81,9 @@ def card(files: Sequence[Path], recipe: str) -> str:
     named = " ".join(f"published/{file.name}" for file in files)
     return TEXT.format(
         recipe=recipe,
-        weights=table(("file", "network", "parameters", "seed", "best epoch", "threshold"), map(origin, files, trained)),
+        weights=table(
+            ("file", "network", "parameters", "seed", "best epoch", "threshold"), map(origin, files, trained)
+        ),
         hashes="\n".join(f"{checkpoint.hash_of_tensors(weights)}  {weights.network}" for weights in trained),
         side=trained[0].image_size,
         scored=found[0]["photographs"],
@@ -116,7 +119,7 @@ writes a mask and an overlay of their [ensemble](../docs/glossary.md#ensemble), 
 
 {weights}
 They come from the recipe `{recipe}`: `python src/recipe.py {recipe} -S seed=SEED` trains them again.
-`python src/inference.py --about published/*.pth` prints all that they say about themselves: the parameters, the hashes of
+`python src/inference.py --about published/*.pth` prints what they say about themselves: the parameters, the hashes of
 the photographs that they were trained on, the hash of the code. The hashes of their tensors:
 
 ```
@@ -126,7 +129,7 @@ the photographs that they were trained on, the hash of the code. The hashes of t
 ## Scores
 
 The scores are mean test [Dice](../docs/glossary.md#dice) at each photograph's own size, with 95% intervals. The
-networks see squares of {side} pixels; each photograph is also scored mirrored (`--tta {TTA}`). The border counts as pet.
+networks see squares of {side} pixels, and each photograph mirrored too (`--tta flip`). The border counts as pet.
 Validation chose epochs and thresholds. The test split has 3,669 photographs; {scored} of them were scored.
 
 {above}

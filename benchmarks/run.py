@@ -31,6 +31,7 @@ LINES = (
     "grade",
     "pipeline",
     "portable",
+    "memory",
     "scaling",
     "growth",
     "gpu",

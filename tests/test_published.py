@@ -59,7 +59,9 @@ def test_a_photograph_needs_no_training(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_dvc_knows_them() -> None:
-    assert {name: ROOT / entry["path"] for name, entry in ARTIFACTS.items()} == {file.stem: file for file in published()}
+    assert {name: ROOT / entry["path"] for name, entry in ARTIFACTS.items()} == {
+        file.stem: file for file in published()
+    }
     assert all(entry["type"] == "model" and entry["desc"] and entry["labels"] for entry in ARTIFACTS.values())
 
 

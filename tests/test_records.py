@@ -37,5 +37,22 @@ def test_a_record_has_the_mean_and_the_range_of_its_seeds() -> None:
     assert found == [["UNet", "486,553", "1, 2", minutes, "0.900 (0.900 to 0.900)", dice, "CPU AVX2"]]
 
 
+def test_an_idea_has_the_points_between_it_and_the_recipe() -> None:
+    same = {"network": "unet", "fold": ""}
+    rows = [
+        {**same, "variant": variant, "seed": seed, "seconds": seconds, "valid_dice": dice}
+        for variant, seed, seconds, dice in (
+            ("laptop", "1", "600", "0.900"),
+            ("AdamW", "1", "540", "0.880"),
+            ("laptop", "2", "660", "0.902"),
+            ("AdamW", "2", "540", "0.892"),
+        )
+    ]
+    assert list(records.ideas(rows)) == [
+        ["laptop", "UNet", "2", "-", "10 (10 to 11)"],
+        ["AdamW", "UNet", "2", "-1.5 (-2.0 to -1.0)", "9 (9 to 9)"],
+    ]
+
+
 def test_the_page_is_made_from_the_rows() -> None:
     assert records.PAGE.read_text(encoding="utf-8") == records.document()
