@@ -38,14 +38,15 @@ with other trainings of this page.
 """
 WORTH = """## What each idea was worth
 
-The recipe, half as long, with one thing changed. Points are those of validation Dice above or below the recipe itself, with
-the same seed. A difference of less than half a point may be chance. Only `always 128 px` has fewer epochs than the recipe.
+The recipe, half as long, with one thing changed. Points are those of validation Dice above or below the recipe itself,
+with the same seed. A difference of less than half a point may be chance. Only `always 128 px` has fewer epochs.
 """
 METHOD = f"""## How it was measured
 
 `python benchmarks/compare.py --data FOLDER --workers 2 {GROUP} {IDEAS}` runs the trainings, whose rows stand in
-[results.csv](results.csv) and their epochs in [curves.csv](curves.csv). [experiments.yaml](../benchmarks/experiments.yaml)
-says what was changed. `python benchmarks/records_page.py` makes this page.
+[results.csv](results.csv) and their epochs in [curves.csv](curves.csv).
+[experiments.yaml](../benchmarks/experiments.yaml) says what was changed. `python benchmarks/records_page.py` makes this
+page.
 """
 
 
