@@ -61,7 +61,7 @@ help:  ## list the targets
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 15) and "Python 3.11 to 3.14 is needed, this is %d.%d: %s; name another: make PYTHON=python3.13" % (v[0], v[1], "the pinned NumPy has no wheels for it" if v >= (3, 15) else "it is too old for this code"))'
 	@$(PYTHON) src/shared/driver.py $*
 	rm -rf .venv
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv $(if $(UV),$$($(PYTHON) -c 'import ensurepip' 2>/dev/null || echo --without-pip))
 	touch $@
 
 .venv/ready: requirements.txt requirements-base.txt .venv/torch-$(TORCH)

@@ -249,6 +249,19 @@ def test_make_takes_uv_where_it_is(place: Place) -> None:
 
 
 @needs_make
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("uv", [True, False])
+def test_only_with_uv_python_needs_no_ensurepip(complete: bool, uv: bool, place: Place) -> None:
+    """Colab and Ubuntu leave ensurepip out of Python; without uv, `python -m venv` then says what to install."""
+    answer = f'echo "$*" >> {place.log}; mkdir -p .venv/bin; ln -sf {shutil.which("true")} .venv/bin/python'
+    script = f'case "$1 $2" in "-c import ensurepip") exit {0 if complete else 1} ;; "-m venv") {answer} ;; esac'
+    fake_tools.program(place.tools, "python3", script, place.patch)
+    if uv:
+        fake_tools.program(place.tools, "uv", "", place.patch)
+    assert place.made() == ["-m venv .venv" if complete or not uv else "-m venv .venv --without-pip"]
+
+
+@needs_make
 def test_make_takes_no_uv_of_the_environment_itself(place: Place) -> None:
     """It would vanish with the environment that is made anew."""
     inside = place.folder / ".venv/bin"
