@@ -27,8 +27,8 @@ needs a GPU.
 
 Each network is a training of its own with one thread, beside another training or other work on two cores. Minutes are
 those of its epochs, validation included. Where there are several seeds, the mean comes first, then the lowest and the
-highest. The test Dice is that at each photograph's own size, on 3,302 of the 3,669 test photographs; validation chose
-the epoch and the threshold.
+highest. The test Dice is that at each photograph's own size, on 3,302 of the 3,669 test photographs, in a copy of the
+dataset whose photographs have at most 352 pixels on the longer side. Validation chose the epoch and the threshold.
 """
 AGAINST = f"""## Against the best of the published recipes
 

@@ -22,7 +22,13 @@ from utils import Refusal
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "README.zh-TW.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    README,
+    ROOT / "README.zh-TW.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "published/README.md",
+]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 drawing = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/stages.py")))
 GROUPS = {"64": "small", "128": "medium"}

@@ -43,11 +43,14 @@ def test_the_scores_are_those_of_every_species_and_breed() -> None:
 def test_scores_are_those_of_evaluate(tmp_path: Path) -> None:
     pets.make_dataset(tmp_path, trainval=10, test=6)
     trained = [checkpoint.load(file) for file in published()]
-    whole = next(iter(publish.scored(trained, tmp_path)))
+    (whole, *_), worst = publish.scored(trained, tmp_path)
     words = ["--weights", *map(str, published()), "--data", str(tmp_path), "--tta", publish.TTA]
     said = succeeded("evaluate", *words).out
     line = next(line for line in said.splitlines() if line.startswith("dice_native"))
     assert line.split()[1:4] == [f"{whole[name]:.4f}" for name in ("unet", "resnet34_unet", "ensemble")]
+    assert len(worst) == 6
+    assert sum(row["dice"] for row in worst) / 6 == pytest.approx(whole["ensemble"])
+    assert [row["dice"] for row in worst] == sorted(row["dice"] for row in worst)
 
 
 @pytest.mark.slow
