@@ -34,7 +34,7 @@ quick: .venv/ready-dev lint  ## lint and the unit tests: what to run after each 
 	$(PYTEST) -m "not slow and not pipeline and not torture"
 
 torture: .venv/ready-dev .venv/ready-extra  ## what may go wrong, with the long tests; writes docs/reliability.md
-	python -m pytest -m "fault or torture" --reliability=docs/reliability.md
+	python -m pytest -rs -m "fault or torture" --reliability=docs/reliability.md
 
 verify: .venv/ready  ## retrain from nothing in a temporary clone and compare every output with the committed ones
 	python src/verify.py

@@ -51,14 +51,17 @@ def row_of(item: pytest.Item) -> Row | None:
     return mark.args[0] if mark else None
 
 
-def table(passed: Counter[Row], others: Counter[Row]) -> str:
-    """The whole document; a row is there once, with the number of tests behind it."""
+def table(passed: Counter[Row], others: Counter[Row], skipped: dict[Row, str]) -> str:
+    """The whole document; a row is there once, with the number of tests behind it. Reasons for skipping stand last."""
     text = HEAD
     for kind, heading in KINDS.items():
         rows = sorted(row for row in passed | others if row.kind == kind)
         if rows:
             text += f"\n## {heading}\n\n| what happens | how it ends | tests passed |\n|---|---|---|\n"
             text += "".join(f"{row} {passed[row]} of {passed[row] + others[row]} |\n" for row in rows)
+    if skipped:
+        text += "\n## Skipped on this machine\n\n"
+        text += "".join(f"- {row.what}: {reason}\n" for row, reason in sorted(skipped.items()))
     return text
 
 
@@ -76,6 +79,7 @@ class Recorder:
         self.rows: dict[str, Row] = {}
         self.passed: Counter[Row] = Counter()
         self.others: Counter[Row] = Counter()
+        self.skipped: dict[Row, str] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.rows = {item.nodeid: row for item in session.items if (row := row_of(item))}
@@ -84,9 +88,11 @@ class Recorder:
         row = self.rows.get(report.nodeid)
         if row and (report.when == "call" or report.outcome != "passed"):
             (self.passed if report.outcome == "passed" else self.others)[row] += 1
+        if row and report.skipped and isinstance(report.longrepr, tuple):
+            self.skipped[row] = " ".join(report.longrepr[2].removeprefix("Skipped: ").split())
 
     def pytest_sessionfinish(self) -> None:
-        self.file.write_text(table(self.passed, self.others), encoding="utf-8")
+        self.file.write_text(table(self.passed, self.others, self.skipped), encoding="utf-8")
 
 
 def rows(items: Iterable[pytest.Item]) -> set[Row]:

@@ -46,6 +46,10 @@ TABLE = """
 |---|---|---|
 | full | one line | 2 of 2 |
 | slow | patience | 0 of 1 |
+
+## Skipped on this machine
+
+- at night: no night here
 """
 
 

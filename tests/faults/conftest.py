@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,21 @@ def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setattr(fetch, "BACKOFF", 0.001)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return tmp_path
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[..., None]]:
+    """mount(OPTION..., FOLDER): as the command, undone at the end."""
+    mounted: list[str] = []
+
+    def new(*words: str) -> None:
+        done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"needs leave to mount: {done.stderr.strip()}")
+        mounted.append(words[-1])
+
+    if sys.platform != "linux":
+        pytest.skip("needs mount as Linux has it")
+    yield new
+    for folder in dict.fromkeys(reversed(mounted)):
+        subprocess.run(["umount", "--lazy", folder], check=True)

@@ -107,24 +107,6 @@ def test_tensors_that_cannot_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 Mount = Callable[..., None]
 
 
-@pytest.fixture
-def mount() -> Iterator[Mount]:
-    """mount(OPTION..., FOLDER): as the command, undone at the end."""
-    mounted: list[str] = []
-
-    def new(*words: str) -> None:
-        done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"needs leave to mount: {done.stderr.strip()}")
-        mounted.append(words[-1])
-
-    if sys.platform != "linux":
-        pytest.skip("needs mount as Linux has it")
-    yield new
-    for folder in dict.fromkeys(reversed(mounted)):
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 @contextlib.contextmanager
 def free_bytes(count: float) -> Iterator[None]:
     """A file that leaves so much of the disk, in the working directory's parent."""
