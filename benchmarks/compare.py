@@ -5,7 +5,8 @@ python benchmarks/compare.py --data FOLDER GROUP...
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
 is not run again (take the row out to measure it anew); one that was interrupted goes on from its last epoch. Everything
 is made below --work, which holds a folder for each run. Of a group with `curves: true` docs/curves.csv keeps the
-validation Dice of each epoch and the seconds until then.
+validation Dice of each epoch and the seconds until then; it is scored with the recipe's own test-time augmentation
+alone. A group with `test: false` touches no test photograph.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from params.whole import Params
 from scoring import splits
 from scoring.predict import SCALES, Predictor
 from shared import checkpoint
+from shared.checkpoint import hash_of_tensors
 from shared.metrics import confusion, dice, is_pet
 from shared.thresholds import Methods, batches, best_threshold, threshold_curves
 from utils import replacing, write_csv
@@ -256,11 +258,12 @@ def curve(run: Run, folder: Path) -> list[Row]:
 def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     """Dice as the recipe predicts, and for each kind of test-time augmentation with the best threshold of its own."""
     weights = [checkpoint.load(work / run.folder / f"saved_models/{run.network}.pth") for run in members]
+    plan = experiments()[members[0].group]
     cached = work / members[0].folder / "dataset/cache"
     pixels_of = {name: SimpleOxfordPetDataset(cached, name).tensor() for name in splits_of(members[0])}
     own, fixed = settings.evaluate.tta, settings.evaluate.threshold
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
-    for tta in SCALES:
+    for tta in [own] if plan.get("curves") else SCALES:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
         by_threshold = threshold_curves(alone(predict), pixels_of["valid"], "pet", lambda _: None)[0]
         best = best_threshold(by_threshold)
@@ -274,7 +277,9 @@ def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
                 if name == "test":
                     row["test_dice_dataset"] = float(dice(found.sum(0)))
                     row["test_dice_native"] = at_own_size(predict, threshold, cached)
-    return row | {f"test_{tta}": row.get(f"test_{tta}", "") for tta in SCALES}
+    columns = [f"{name}_{tta}" for name in ("valid", "test") for tta in SCALES]
+    hashes = " ".join(hash_of_tensors(one)[:16] for one in weights)
+    return row | {name: row.get(name, "") for name in columns} | {"tensors": hashes}
 
 
 def at_own_size(predict: Predict, threshold: float, cache: Path) -> float:
@@ -294,7 +299,7 @@ def alone(predict: Predict) -> Methods:
 
 
 def splits_of(run: Run) -> tuple[str, ...]:
-    return ("valid", "test") if run.fold == "" else ("valid",)
+    return ("valid", "test") if run.fold == "" and experiments()[run.group].get("test", True) else ("valid",)
 
 
 def counts(predict: Predict, threshold: float, pixels: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ WRONG_TRUTH = {
     "the face called background": ["Maine_Coon_268"],
 }
 ORIGIN = ("file", "network", "parameters", "seed", "best epoch", "threshold")
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -77,9 +77,9 @@ def scored(trained: Sequence[Weights], data: Path) -> tuple[list[Row], list[Row]
     thresholds, _ = evaluate.thresholds_for(names, trained, methods, open_split, BORDER)
     test = open_split("test")
     scores = evaluate.test_scores(methods, thresholds, test, BORDER)
-    by_group = []
+    by_group: list[Row] = []
     for group, kind, mask in groups(test.rows):
-        row: dict[str, Any] = {"group": group, "kind": kind, "photographs": int(mask.sum())}
+        row: Row = {"group": group, "kind": kind, "photographs": int(mask.sum())}
         for name in names:
             found = with_interval(scores[name].where(mask).dice_native)
             row |= {key.replace("dice", name): value for key, value in found.items()}
