@@ -41,7 +41,7 @@ def of_network(place: Place, file: Path) -> Iterator[Row]:
     contents = {"fp32": exported(weights), "int8": exported(weights, for_int8(place))}
     fp32, int8 = (session(content) for content in contents.values())
     predictor = Predictor(weights, "none", hardware())
-    square = np.asarray(Image.open(photograph(place)).convert("RGB").resize((side, side)))[None]
+    square = np.array(Image.open(photograph(place)).convert("RGB").resize((side, side)))[None]
 
     sizes = {"PyTorch": file.stat().st_size} | {kind: len(content) for kind, content in contents.items()}
     work = f"one square of {side} px; " + ", ".join(f"{kind}: {size / 1e6:.1f} MB" for kind, size in sizes.items())
