@@ -174,7 +174,7 @@ def test_the_line_of_a_single_photograph_makes_the_same_mask_in_each_way(small_p
     list(bench_single.of_network(small_place, file, small_place.folder.parent / "published/unet.pth"))
     masks = [np.asarray(Image.open(small_place.folder / f"{name}.png")) > 0 for name in ("one_mask", "mask")]
     assert masks[0].any() and not masks[0].all()
-    assert np.array_equal(*masks)
+    assert np.array_equal(masks[0], masks[1])
 
 
 def test_published_weights_that_are_missing_leave_the_line_out(
