@@ -93,6 +93,15 @@ def races(
         yield row(line, what, against, ratios, f"{middle(ours)} against {middle(theirs)} {unit}", work)
 
 
+def milliseconds(line: str, works: Mapping[str, Work], repetitions: int, work: str) -> Iterator[Row]:
+    """The first against each of the others, the same work in each. Above 1 the first is faster."""
+    (what, ours), *others = in_turn(works, repetitions).items()
+    for against, theirs in others:
+        ratios = [other / mine for mine, other in zip(ours, theirs, strict=True)]
+        figures = " against ".join(middle([1000 * one for one in taken]) for taken in (ours, theirs))
+        yield row(line, what, against, ratios, f"{figures} ms", work)
+
+
 def middle(values: Sequence[float]) -> str:
     return short(statistics.median(values))
 

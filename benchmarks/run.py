@@ -28,6 +28,8 @@ LINES = (
     "muon",
     "augment",
     "inference",
+    "single",
+    "onnx",
     "grade",
     "pipeline",
     "portable",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import pets
+from handmade import bright, untrained
+from shared import checkpoint
 from utils import Refusal
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -119,3 +125,76 @@ def test_a_folder_that_is_no_dataset_is_refused_before_anything_is_measured(tmp_
     with pytest.raises(Refusal, match=r"trainval\.txt: not found; --data takes") as refusal:
         place.Place(tmp_path, tmp_path / "none")
     assert refusal.value.code == 2
+
+
+@pytest.fixture
+def small_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A dataset and published networks that take no time, measured a few times."""
+    import bench_onnx
+    import bench_single
+    import place
+
+    pets.make_dataset(tmp_path / "data", trainval=6, test=4)
+    for name in place.NETWORKS:
+        checkpoint.save(tmp_path / f"published/{name}.pth", untrained(name) if name != "unet" else bright())
+    monkeypatch.setattr(place, "PUBLISHED", tmp_path / "published")
+    for module in (bench_onnx, bench_single):
+        monkeypatch.setattr(module, "TIMES", 2)
+    (tmp_path / "work").mkdir()
+    return place.Place(tmp_path / "work", tmp_path / "data")
+
+
+@pytest.mark.slow
+def test_the_line_of_onnx_measures_each_published_network(small_place: Any) -> None:
+    import bench_onnx
+
+    rows = list(bench_onnx.rows(small_place))
+    names = ("unet", "resnet34_unet")
+    kinds = [("ONNX", "PyTorch"), ("ONNX in int8", "ONNX"), ("Dice in int8", "Dice")]
+    assert [(row.what, row.against) for row in rows] == [(f"{what}, {name}", b) for name in names for what, b in kinds]
+    assert all(re.fullmatch(r"[\d.,]+ against [\d.,]+ ms", row.figures) for row in rows if row.against != "Dice")
+    small, full = map(float, rows[2].figures.split(" against "))
+    assert full > 0.9  # `bright` finds the pretend pets
+    assert rows[2].ratio == pytest.approx(small / full, abs=1e-3)
+    assert rows[2].work.startswith("4 real photographs")
+
+
+@pytest.mark.slow
+def test_the_line_of_a_single_photograph_makes_the_same_mask_in_each_way(small_place: Any) -> None:
+    import bench_single
+
+    rows = list(bench_single.rows(small_place))
+    assert [(row.what, row.against) for row in rows[:2]] == [
+        ("inference.py, unet", "plain loop"),
+        ("inference.py, unet", "ONNX, the example of docs/export.md"),
+    ]
+    assert len(rows) == 4
+
+    file = small_place.dataset / "images" / f"{small_place.test[0]}.jpg"
+    list(bench_single.of_network(small_place, file, small_place.folder.parent / "published/unet.pth"))
+    masks = [np.asarray(Image.open(small_place.folder / f"{name}.png")) > 0 for name in ("one_mask", "mask")]
+    assert masks[0].any() and not masks[0].all()
+    assert np.array_equal(masks[0], masks[1])
+
+
+def test_published_weights_that_are_missing_leave_the_line_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import place
+    import run
+
+    monkeypatch.setattr(place, "PUBLISHED", tmp_path)
+    pets.make_dataset(tmp_path / "data", trainval=2, test=1)
+    for line in ("onnx", "single"):
+        assert list(run.measurable(line, place.Place(tmp_path, tmp_path / "data"))) == []
+        assert re.match(rf"{line}: left out: .*unet\.pth is missing", capsys.readouterr().out)
+
+
+def test_milliseconds_are_of_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import measure
+
+    clock = iter([9, 9, 0.001, 0.004, 0.002, 0.004, 0.004, 0.002])  # ours, theirs, ours ...; the first round warms up
+    monkeypatch.setattr(measure, "seconds", lambda _: next(clock))
+    (row,) = measure.milliseconds("single", {"ours": lambda: None, "theirs": lambda: None}, 3, "a test")
+    assert (row.ratio, row.least, row.most) == (2, 0.5, 4)
+    assert row.figures == "2.00 against 4.00 ms"
