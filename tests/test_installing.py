@@ -63,7 +63,7 @@ def test_nothing_beside_requirements_brings_cuda_or_other_versions(name: str) ->
 def test_extra_and_dev_agree() -> None:
     extra, dev = ({pin.split(" ;")[0] for pin in pins(f"requirements-{name}.txt")} for name in ("extra", "dev"))
     of_both = names(dict.fromkeys(extra, ())) & names(dict.fromkeys(dev, ()))
-    assert {"onnx", "onnxruntime", "onnxscript"} <= of_both
+    assert {"onnx", "onnxruntime"} <= of_both
     assert sorted(pin.split("==")[0] for pin in extra | dev if pin.split("==")[0] in of_both) == sorted(of_both)
 
 
