@@ -54,6 +54,7 @@ if (start.tests.length) {
   part("random").addEventListener("click", () => test(start.tests[Math.floor(Math.random() * start.tests.length)]));
   offer();
 }
+document.querySelector("main").inert = false; // ready to be used
 
 function offer() {
   const wanted = part("search").value.trim().toLowerCase().replaceAll(" ", "_");
@@ -106,6 +107,7 @@ async function ask(name, address, request) {
 function complain(line) {
   part("said").textContent = "";
   part("wrong").textContent = line;
+  part("wrong").scrollIntoView({ block: "nearest" });
 }
 
 // --- drawing -----------------------------------------------------------------------------------------------------
@@ -246,6 +248,7 @@ function networkCard(found, network, place) {
   inside("overlay").ariaLabel = `The photograph with what ${network.title} finds, outlined`;
   inside("mask").ariaLabel = `Mask by ${network.title}: white where the pet is`;
   inside("cutout").ariaLabel = `The pet alone, cut out by ${network.title}`;
+  slider.ariaLabel = `Threshold of ${network.title}`;
   Object.assign(slider, { min: start.thresholds[0], max: start.thresholds.at(-1), step: 0.01 });
   slider.value = network.threshold;
   inside("reset").textContent = `Its own: ${network.threshold.toFixed(2)}`;
@@ -255,7 +258,9 @@ function networkCard(found, network, place) {
   });
   slider.addEventListener("input", draw);
   for (const kind of ["mask", "cutout"]) {
-    inside(`save-${kind}`).addEventListener("click", () => {
+    const button = inside(`save-${kind}`);
+    button.ariaLabel = `${button.textContent} by ${network.title}`;
+    button.addEventListener("click", () => {
       save(inside(kind), `${found.name.replace(/\.\w+$/, "")}_${network.title}_${kind}.png`);
     });
   }

@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import browser
@@ -180,7 +181,7 @@ def test_masks_are_those_of_inference(port: int, place: Path, tmp_path: Path, th
 def test_levels_follow_the_rule_of_a_threshold() -> None:
     """Also where a probability is exactly a threshold."""
     values = np.array([0, *THRESHOLDS, *(t - 1e-6 for t in THRESHOLDS), *(t + 1e-6 for t in THRESHOLDS), 1], np.float32)
-    found = serve.levels(serve.torch.from_numpy(values)).numpy()
+    found = serve.levels(torch.from_numpy(values)).numpy()
     for place, threshold in enumerate(THRESHOLDS):
         assert ((found > place) == is_pet(values, threshold)).all()
 
@@ -347,7 +348,7 @@ def test_an_upload_that_breaks_off_is_refused_and_forgotten(
 )
 def test_only_the_page_itself_may_ask(port: int, headers: dict[str, str], status: int) -> None:
     assert ask(port, "/segment", stored(pet()), **headers).status == status
-    assert ask(port, "/start", **headers).status == status
+    assert ask(port, "/start", None, **headers).status == status
 
 
 @fault("Hostile", "paths that lead out of the demonstration's folder", "404; only the known paths are answered")
@@ -434,10 +435,10 @@ def test_20_uploads_at_once_each_get_their_own_masks(place: Path, monkeypatch: p
     together = threading.Barrier(20)
 
     def send(upload: bytes) -> dict[str, Any]:
-        together.wait()
-        return ask(port, "/segment", upload).found
+        together.wait(60)
+        return ask(number, "/segment", upload).found
 
-    with served(demo) as port, ThreadPoolExecutor(20) as pool:
+    with served(demo) as number, ThreadPoolExecutor(20) as pool:
         found = list(pool.map(send, uploads))
     assert found == alone
     assert most == 1
@@ -512,8 +513,7 @@ def test_without_a_screen_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_says_its_address_and_ends_quietly(place: Path, number: signal.Signals) -> None:
+def test_the_command_says_its_address_and_ends_quietly(place: Path) -> None:
     words = ["--no-browser", "--weights", place / "unet.pth", "--data", place / "data", "--border", "ignore"]
     command = [sys.executable, str(FOLDER / "serve.py"), *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -523,7 +523,7 @@ def test_the_command_says_its_address_and_ends_quietly(place: Path, number: sign
         found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)\n", address)
         assert found, process.stderr.read()
         assert ask(int(found[1]), "/start").found["border"] == "the border counts nowhere"
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         assert process.communicate() == ("\n", "")
     assert process.returncode == 0
 
@@ -550,14 +550,15 @@ def test_text_stands_out_from_its_ground() -> None:
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
 
 
-pytestmark_browser = [
+READY = "document.querySelector('main') && !document.querySelector('main').inert"
+NEEDS_BROWSER = [
     pytest.mark.slow,
     pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium (Debian: apt-get install chromium)"),
 ]
 
 
 def in_browser(test: Any) -> Any:
-    for mark in pytestmark_browser:
+    for mark in NEEDS_BROWSER:
         test = mark(test)
     return test
 
@@ -576,7 +577,7 @@ def page(chromium: browser.Browser, port: int) -> browser.Browser:
     chromium.events.clear()
     chromium.show(1280)
     chromium.open(f"http://127.0.0.1:{port}")
-    chromium.until("document.querySelectorAll('#thumbnails img').length > 0")
+    chromium.until(READY)
     return chromium
 
 
@@ -622,7 +623,7 @@ def test_from_upload_to_cutout(page: browser.Browser, port: int, tmp_path: Path)
         mask = expected[place] > index
         assert (pixels(page, "mask", place)[..., :3] == np.where(mask, 255, 0)[..., None]).all()
         cut = pixels(page, "cutout", place)
-        assert (cut == np.where(mask[..., None], np.dstack([pet(), np.full(mask.shape, 255)]), 0)).all()
+        assert (cut == np.where(mask[..., None], np.dstack([np.asarray(pet()), np.full(mask.shape, 255)]), 0)).all()
         assert page.evaluate(f"document.querySelectorAll('.value')[{place}].textContent") == f"{THRESHOLDS[index]:.2f}"
     assert (pixels(page, "overlay", 0)[..., :3] != np.asarray(pet())).any()
     assert page.evaluate("[...document.querySelectorAll('.dice')].map((e) => e.textContent)") == ["", "", ""]
@@ -657,7 +658,9 @@ def test_the_true_outline_can_be_hidden(page: browser.Browser) -> None:
 
 @in_browser
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is not a picture"), (stored(pet())[:700], "cannot be read"), (bomb(), "pixels")]
+    ("content", "said"),
+    [(b"", "is not a picture"), (stored(pet())[:700], "cannot be read"), (bomb(), "pixels")],
+    ids=["empty", "truncated", "bomb"],
 )
 def test_a_bad_file_is_refused_on_the_page(page: browser.Browser, tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "bad.png").write_bytes(content)
@@ -785,7 +788,7 @@ def test_without_test_photographs_there_is_no_picker(chromium: browser.Browser, 
     with served(serve.Demo([place / "unet.pth"], {}, "pet")) as port:
         chromium.events.clear()
         chromium.open(f"http://127.0.0.1:{port}")
-        chromium.until("document.readyState === 'complete'")
+        chromium.until(READY)
         assert chromium.evaluate("document.querySelector('#tests').hidden")
         (place / "x.png").write_bytes(stored(pet()))
         upload(chromium, place / "x.png")
