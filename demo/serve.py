@@ -25,6 +25,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
@@ -106,7 +107,8 @@ class Demo:
         self.predictors = [Predictor(weights, "none", where) for weights in loaded]
         self.sides = {weights.image_size for weights in loaded}
         self.tests, self.border = tests, border
-        self.lock = threading.Lock()  # one photograph at a time: it keeps all cores busy, and memory bounded
+        # One photograph at a time, which keeps all cores busy, and in one thread: each thread keeps memory of its own.
+        self.worker = ThreadPoolExecutor(1)
         names = [weights.network for weights in loaded]
         titles = [look.title for look in looks(names).values()]
         if len(titles) < len(names):  # several of one network
@@ -131,17 +133,17 @@ class Demo:
 
     def own(self, file: Path) -> dict[str, Any]:
         """A photograph of which nothing is known."""
-        with self.lock:
-            return self.answer(open_squares(file, self.sides), None)
+        return self.worker.submit(lambda: self.answer(open_squares(file, self.sides), None)).result()
 
     def test(self, name: str) -> dict[str, Any]:
-        photograph, mask = self.tests[name]
-        with self.lock:
-            trimap = open_trimap(mask)
-            squares = {side: np.asarray(open_pair(photograph, mask, side)[0])[..., :3] for side in self.sides}
-            with opened(photograph) as image:
-                photo = rgb(as_drawn_on(image, trimap.size))
-            return self.answer(Opened(photo, squares), trimap)
+        return self.worker.submit(lambda: self.answer(*self.open_test(*self.tests[name]))).result()
+
+    def open_test(self, photograph: Path, mask: Path) -> tuple[Opened, Image.Image]:
+        trimap = open_trimap(mask)
+        squares = {side: np.asarray(open_pair(photograph, mask, side)[0])[..., :3] for side in self.sides}
+        with opened(photograph) as image:
+            photo = rgb(as_drawn_on(image, trimap.size))
+        return Opened(photo, squares), trimap
 
     def answer(self, one: Opened, trimap: Image.Image | None) -> dict[str, Any]:
         photo = one.photo.copy()
@@ -162,8 +164,7 @@ class Demo:
         return found
 
     def thumbnail(self, name: str) -> bytes:
-        with self.lock:
-            photo = open_photo(self.tests[name][0])
+        photo = self.worker.submit(lambda: open_photo(self.tests[name][0])).result()
         photo.thumbnail((THUMBNAIL, THUMBNAIL))
         return png(photo)
 
@@ -322,7 +323,7 @@ def main(args: argparse.Namespace) -> None:
         try:
             server.serve_forever()
         except Interrupted:
-            demo.lock.acquire()  # kept: to end Python in the middle of a photograph may crash it
+            demo.worker.shutdown(cancel_futures=True)
             print()
 
 
