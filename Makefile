@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := all
-.PHONY: all laptop oxford test quick torture verify lint extra bench docs help
+.PHONY: all laptop oxford test quick torture verify lint extra bench demo docs help
 
 all: .venv/ready  ## set up, run what is out of date, print the test Dice
 	dvc repro
@@ -48,6 +48,9 @@ extra: .venv/ready-extra  ## install what only some need: ONNX, and buckets and 
 
 bench: .venv/ready-bench  ## what is fast, as ratios measured on this machine
 	python benchmarks/run.py
+
+demo: .venv/ready  ## open a page on this machine that finds the pet on any photograph (docs/demo.md)
+	python demo/serve.py
 
 docs: .venv/ready  ## write again what in docs/ comes from code: the drawing of the stages, the table of architectures, a picture
 	python docs/architectures.py

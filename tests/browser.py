@@ -62,8 +62,9 @@ class Browser:
         message, self.rest = self.rest.split(b"\0", 1)
         return json.loads(message)
 
-    def open(self, page: Path) -> None:
-        self.command("Page.navigate", url=page.resolve().as_uri())
+    def open(self, page: Path | str) -> None:
+        """A file or an address."""
+        self.command("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         deadline = time.monotonic() + PATIENCE
         while not self.happened("Page.loadEventFired"):
             if time.monotonic() > deadline:
@@ -85,6 +86,14 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"]["text"])
         return answer["result"].get("value")
 
+    def until(self, script: str) -> None:
+        """Until it is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.evaluate(script):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"never true: {script}")
+            time.sleep(0.05)
+
     def screenshot(self) -> bytes:
         return base64.b64decode(self.command("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
@@ -93,7 +102,7 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
+def browser(profile: Path, *options: str) -> Iterator[Browser]:
     """Started with a fresh profile in the given folder, ended with the block."""
     assert PROGRAM
     theirs_in, our_out = os.pipe()
@@ -102,7 +111,7 @@ def browser(profile: Path) -> Iterator[Browser]:
     quiet = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
     # The protocol wants its pipes to be descriptors 3 and 4.
     pipes = [(os.POSIX_SPAWN_DUP2, high_in, 3), (os.POSIX_SPAWN_DUP2, high_out, 4)]
-    command = [PROGRAM, *OPTIONS, f"--user-data-dir={profile}"]
+    command = [PROGRAM, *OPTIONS, *options, f"--user-data-dir={profile}"]
     process = os.posix_spawn(PROGRAM, command, os.environ, file_actions=[*quiet, *pipes])
     for end in (theirs_in, theirs_out, high_in, high_out):
         os.close(end)

@@ -57,21 +57,25 @@ def open_square(path: Path, side: int) -> Image.Image:
 
 
 def open_pair(path: Path, mask: Path, side: int) -> tuple[Image.Image, tuple[int, int]]:
-    """A photograph and its trimap as one square, the trimap as the alpha channel; and their own (width, height).
-
-    The official masks were drawn on the pixels as they are stored (MATLAB's imread knows nothing of EXIF), so an EXIF
-    rotation is ignored, unless only the turned photograph has the mask's size: then the mask was drawn on what a
-    viewer shows.
-    """
+    """A photograph and its trimap as one square, the trimap as the alpha channel; and their own (width, height)."""
     trimap = open_trimap(mask)
     with opened(path) as image:
-        if image.size != trimap.size and image.size == trimap.size[::-1]:
-            image = ImageOps.exif_transpose(image)
+        image = as_drawn_on(image, trimap.size)
         if image.size != trimap.size:
             raise Unusable(f"is {size_text(image.size)}, but its mask is {size_text(trimap.size)}")
         square = _shrunk(image, side)
     square.putalpha(squeezed(trimap, side))
     return square, trimap.size
+
+
+def as_drawn_on(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The photograph as the one saw it who drew its mask, which has this size.
+
+    The official masks were drawn on the pixels as they are stored (MATLAB's imread knows nothing of EXIF), so an EXIF
+    rotation is ignored, unless only the turned photograph has the mask's size: then the mask was drawn on what a
+    viewer shows.
+    """
+    return ImageOps.exif_transpose(image) if image.size != size and image.size == size[::-1] else image
 
 
 def squeezed(trimap: Image.Image, side: int) -> Image.Image:
