@@ -35,10 +35,10 @@ from urllib.parse import parse_qs, urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from commands.published import published
 from scoring.options import add_border_option, at_least_1
 from utils import Interrupted, Refusal, described, out_of_memory, run
 
-PUBLISHED = [ROOT / "published" / f"{name}.pth" for name in ("unet", "resnet34_unet")]
 DATASET = ROOT / "dataset/oxford-iiit-pet"
 PORTS = 65535
 
@@ -314,7 +314,12 @@ def refusal(error: Exception) -> tuple[int, str]:
 
 
 def main(args: argparse.Namespace) -> None:
-    demo = Demo(args.weights or published(), test_photographs(args.data), args.border or "pet")
+    weights = args.weights or published()
+    if not weights:
+        raise Refusal(
+            "published/: holds no weights; `git checkout published` fetches them, or name some: --weights W ..."
+        )
+    demo = Demo(weights, test_photographs(args.data), args.border or "pet")
     with open_server(args.port, demo) as server:
         address = f"http://{HERE[0]}:{server.server_port}"
         print(f"{address}\nCtrl-C ends it", flush=True)
@@ -325,14 +330,6 @@ def main(args: argparse.Namespace) -> None:
         except Interrupted:
             demo.worker.shutdown(cancel_futures=True)
             print()
-
-
-def published() -> list[Path]:
-    for file in PUBLISHED:
-        if not file.is_file():
-            name = file.relative_to(ROOT)
-            raise Refusal(f"{name}: not found; `git checkout {name}` fetches it, or name others: --weights W ...")
-    return PUBLISHED
 
 
 def test_photographs(folder: Path | None) -> dict[str, tuple[Path, Path]]:

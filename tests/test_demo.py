@@ -32,6 +32,7 @@ import browser
 import inference
 import pets
 import serve
+from commands import published
 from handmade import bright, untrained, with_origin
 from oxford_pet import BORDER, BORDERS, PET
 from photos import FORMATS
@@ -466,14 +467,10 @@ def test_wrong_options_are_refused(words: list[str], capsys: pytest.CaptureFixtu
     assert end.value.code == 2 and words[-1] in capsys.readouterr().err
 
 
-def test_published_weights_are_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "ROOT", tmp_path)
-    monkeypatch.setattr(serve, "PUBLISHED", [tmp_path / "published/unet.pth"])
-    with pytest.raises(Refusal, match=r"^published/unet.pth: not found; `git checkout .*--weights W"):
-        serve.published()
-    (tmp_path / "published").mkdir()
-    (tmp_path / "published/unet.pth").touch()
-    assert serve.published() == [tmp_path / "published/unet.pth"]
+def test_without_published_weights_it_says_how_to_get_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    with pytest.raises(Refusal, match="published/: holds no weights; `git checkout published`"):
+        serve.main(serve.arguments([]))
 
 
 def test_named_weights_that_are_not_there_are_refused(place: Path) -> None:
