@@ -21,7 +21,8 @@ HEAD = """# Records: how short the way to a Dice is
 
 The course gives all points from a test [Dice](glossary.md#dice) of 0.90 on. This page says how long two CPU cores need
 for it on the real dataset, from scratch. `python src/recipe.py laptop` (or `make laptop`) is the recipe; nothing of it
-needs a GPU.
+needs a GPU. On every x86-64 processor with AVX2 its weights are the same to the byte; the line `portable` of
+[performance.md](performance.md) says what that costs.
 
 ## Minutes to 0.90
 
