@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
+from matplotlib.artist import Artist
+
 from compare import CURVES, Row, rows
 from report.looks import KNOWN as LOOKS
-from report.pictures import chart, key, legend, png
+from report.pictures import chart, legend, png
 from results_page import DOCS, differences, of_group, ranged, table, together
 from utils import write_bytes
 
@@ -116,19 +118,21 @@ def dice_of(row: Row) -> float:
 
 
 def drawn(curves: Sequence[Row]) -> bytes:
-    """A line for each run: ours solid, the other dashed."""
+    """A line for each run."""
     figure, axes = chart("minutes", "validation Dice")
+    handles: list[Artist] = []
     for variant, dashes in ((OURS, "-"), (RIVAL, "--")):
         for network, look in LOOKS.items():
+            lines = []
             for seed in dict.fromkeys(row["seed"] for row in curves):
                 own = runs_of(curves, variant, network, seed)
                 minutes = [int(row["seconds"]) / 60 for row in own]
-                axes.plot(minutes, list(map(dice_of, own)), dashes, color=look.colour)
+                lines += axes.plot(minutes, list(map(dice_of, own)), dashes, color=look.colour) if own else []
+            for line in lines[:1]:
+                line.set_label(f"{look.title}, {variant}")
+                handles.append(line)
     axes.set_ylim(bottom=0.7)
-    networks = [network for network in LOOKS if any(row["network"] == network for row in curves)]
-    dashed = f", {RIVAL} (dashed)" if any(row["variant"] == RIVAL for row in curves) else ""
-    title = f"Validation Dice against minutes: {OURS} (solid){dashed}"
-    legend(figure, title, [key(LOOKS[name], LOOKS[name].title) for name in networks], 3)
+    legend(figure, "Validation Dice against minutes", handles)
     return png(figure)
 
 
