@@ -694,7 +694,7 @@ def test_a_photograph_can_be_dropped(page: browser.Browser) -> None:
 @in_browser
 def test_a_photograph_can_be_taken(page: browser.Browser) -> None:
     page.evaluate("document.querySelector('#camera').click()")
-    page.until("document.querySelector('#video').videoWidth > 0")
+    page.until("document.querySelector('#video').currentTime > 0.1")  # the first pictures may be black
     page.evaluate("document.querySelector('#take').click()")
     seen(page, "camera.jpg")
     assert not page.evaluate("document.querySelector('#video').srcObject.active"), "the camera is off again"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src"
-STEPS, PAGES = 20, 16_384  # pages of 4 kB in a tensor of 64 MB
+STEPS, NUMBERS = 100, 10_485_760
+PAGES = STEPS * NUMBERS * 4 // 4096  # of all tensors, when none takes the memory of another
 CODE = f"""
 import resource, sys
 sys.path.insert(0, {str(SRC)!r})
@@ -20,10 +21,9 @@ from shared import device
 torch.cuda.is_available = lambda: False
 if sys.argv[1] == "setup":
     device.setup(1)
-torch.zeros(16_777_216)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range({STEPS}):
-    torch.zeros(16_777_216)
+    torch.zeros({NUMBERS})
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -36,5 +36,5 @@ def page_faults(*words: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
 @pytest.mark.skipif(resource.getpagesize() != 4096, reason="counts pages of 4 kB")
 def test_memory_of_a_step_serves_the_next_one() -> None:
-    assert page_faults("plain") > STEPS * PAGES / 2, "this system never takes memory back: the test says nothing"
-    assert page_faults("setup") < 2 * PAGES
+    assert page_faults("plain") > 0.9 * PAGES, "this system never takes memory back: the test says nothing"
+    assert page_faults("setup") < 0.2 * PAGES  # a few more tensors may be needed until the heap has room for all
