@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from commands.published import published
 from export import exported
-from measure import Row, Work, hardware, milliseconds, optional, row
+from measure import Row, Skip, Work, hardware, milliseconds, optional, row
 from oxford_pet import foreground
 from photos import open_pair
-from place import NETWORKS, Place, published
+from place import Place
 from scoring.predict import Predictor
 from shared import checkpoint
 from shared.metrics import confusion, dice
@@ -31,8 +32,15 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def rows(place: Place) -> Iterator[Row]:
-    for name in NETWORKS:
-        yield from of_network(place, published(name))
+    for file in found():
+        yield from of_network(place, file)
+
+
+def found() -> list[Path]:
+    """The published weights."""
+    if not (files := published()):
+        raise Skip("published/ holds no weights; `git checkout published` brings them back")
+    return files
 
 
 def of_network(place: Place, file: Path) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from bench_inference import plain
 from export import exported
 from inference import Job, Results, segment
 from measure import Row, Work, hardware, milliseconds
-from place import NETWORKS, Place, published
+from place import Place
 from report.looks import KNOWN
 from scoring.predict import Predictor
 from shared import checkpoint
@@ -20,8 +20,8 @@ TIMES = 50
 
 def rows(place: Place) -> Iterator[Row]:
     file = bench_onnx.photograph(place)
-    for name in NETWORKS:
-        yield from of_network(place, file, published(name))
+    for weights in bench_onnx.found():
+        yield from of_network(place, file, weights)
 
 
 def of_network(place: Place, file: Path, weights_file: Path) -> Iterator[Row]:

@@ -16,7 +16,6 @@ from PIL import Image
 
 import params
 import preprocess
-from measure import Skip
 from oxford_pet import SimpleOxfordPetDataset, read_list, split_trainval
 from params import whole
 from params.training import Train
@@ -24,7 +23,6 @@ from source import sample
 from utils import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = ROOT / "published"
 NETWORKS = params.networks(params.read(ROOT / "params.yaml"))
 LONG_SIDE = 500  # of most photographs of the dataset, in pixels
 
@@ -74,13 +72,6 @@ class Place:
         with contextlib.chdir(self.workplace(data={"image_size": side})):
             quiet_preprocess()
             return SimpleOxfordPetDataset(preprocess.CACHE.resolve(), "train").tensor()
-
-
-def published(network: str) -> Path:
-    """Weights that were trained on real photographs."""
-    if not (file := PUBLISHED / f"{network}.pth").exists():
-        raise Skip(f"{file} is missing; `git checkout published` brings it back")
-    return file
 
 
 def quiet_preprocess() -> None:

@@ -28,10 +28,12 @@ needs a GPU. On every x86-64 processor with AVX2 its weights are the same to the
 
 ## Minutes to 0.90
 
-Each network is a training of its own with one thread, beside another training or other work on two cores. Minutes are
-those of its epochs, validation included. Where there are several seeds, the mean comes first, then the lowest and the
-highest. The test Dice is that at each photograph's own size, on 3,302 of the 3,669 test photographs, in a copy of the
-dataset whose photographs have at most 352 pixels on the longer side. Validation chose the epoch and the threshold.
+Each network is a training of its own with one thread, two of them side by side on two cores. Much of it ran beside the
+tests of the project too, which made it slower, so minutes and ratios on this page are rough. Minutes are those of the
+epochs, validation included; an ensemble's are those of both networks together. Where there are several seeds, the mean
+comes first, then the lowest and the highest. The test Dice is that at each photograph's own size, on 3,302 of the 3,669
+test photographs, in a copy of the dataset whose photographs have at most 352 pixels on the longer side. Validation
+chose the epoch and the threshold.
 """
 AGAINST = f"""## Against the best of the published recipes
 

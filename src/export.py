@@ -30,7 +30,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", type=Path, required=True, metavar="W", help="saved_models/*.pth")
     add("--out", type=Path, required=True, metavar="FILE", help="the ONNX file to write")
-    text = "count in 8 bits: a smaller and faster network; takes some photographs of the kind that it will see"
+    text = "count in 8 bits: a third of the size; takes some photographs of the kind that it will see"
     add("--int8", type=Path, metavar="FOLDER", help=text)
     return parser.parse_args(words)
 
@@ -109,9 +109,8 @@ def traced(weights: Weights) -> bytes:
     network, example, file = Exported(weights).eval(), torch.zeros(EXAMPLE, dtype=torch.uint8), io.BytesIO()
     axes = dict(enumerate(AXES))
     with torch.no_grad(), warnings.catch_warnings(), any_side():
-        warnings.simplefilter(
-            "ignore"
-        )  # of this exporter's age; but the newer one (dynamo) fixes whether sides are padded
+        # They are of this exporter's age; but the newer one (dynamo) fixes whether sides are padded.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
             (example,),

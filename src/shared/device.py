@@ -40,10 +40,7 @@ def setup(threads: int, deterministic: bool = True, portable: bool = False) -> t
 
 
 def keep_freed_memory() -> None:
-    """Each step takes the memory of the last one, in place of new pages from the system, which come filled with zeros.
-
-    That was a tenth of a step of 32 photographs, and a quarter of one of 128.
-    """
+    """Each step takes the memory of the last one. New pages from the system would come filled with zeros first."""
     if platform.libc_ver()[0] == "glibc":
         for threshold in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(threshold, 2**31 - 1)
