@@ -72,6 +72,8 @@ def session(content: bytes) -> Run:
     onnxruntime: Any = optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Else its threads stay busy for a while after each run, and slow whatever is measured next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     running = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda pixels: running.run(None, {"photographs": pixels})[0]
 

@@ -5,8 +5,8 @@ python benchmarks/compare.py --data FOLDER GROUP...
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
 is not run again (take the row out to measure it anew); one that was interrupted goes on from its last epoch. Everything
 is made below --work, which holds a folder for each run. Of a group with `curves: true` docs/curves.csv keeps the
-validation Dice of each epoch and the seconds until then; it is scored with the recipe's own test-time augmentation
-alone. A group with `test: false` touches no test photograph.
+validation Dice of each epoch and the seconds until then. `looks` names the kinds of test-time augmentation to score
+with, or `own` for the recipe's own alone. A group with `test: false` touches no test photograph.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from shared.thresholds import Methods, batches, best_threshold, threshold_curves
 from utils import replacing, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
+SLICE = "benchmarks/slice.yaml"
 CURVES = ROOT / "docs/curves.csv"
 NETWORKS = params.networks(params.read(ROOT / "params.yaml"))
 FOLDS = 5
@@ -121,7 +122,7 @@ def runs(group: str) -> Iterator[Run]:
 def chosen(plan: Mapping[str, Any], own: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """params.yaml, under the recipe, under the group's common conditions, under the variant's own changes."""
     values = committed("params.yaml")
-    recipe = committed(f"recipes/{own['recipe']}.yaml")["params"] if "recipe" in own else {}
+    recipe = committed(SLICE if own["recipe"] == "slice" else f"recipes/{own['recipe']}.yaml")["params"]
     for overlay in (recipe, plan["common"], own.get("params", {}), {"seed": seed}):
         values = params.overlaid(values, overlay)
     whole.check(values, str(EXPERIMENTS))
@@ -170,6 +171,22 @@ def of_fold(whole: Path, target: Path, fold: int) -> None:
             np.save(file, pixels[rows])
 
 
+def of_part(whole: Path, target: Path, own: Mapping[str, Any], scored: Sequence[str]) -> None:
+    """Of the photographs to train one of every `share`, none of the breeds in `without`; of the test split `scored`."""
+    target.mkdir(parents=True, exist_ok=True)
+    dataset = target.parent / "oxford-iiit-pet"
+    if not dataset.is_symlink():
+        dataset.symlink_to((whole.parent / dataset.name).resolve())
+    for split in ("test", "valid", "train"):
+        table, pixels = SimpleOxfordPetDataset(whole, split).rows(), np.load(whole / f"{split}.npy", mmap_mode="r")
+        breeds = [row["breed"] for row in table]
+        chosen = np.arange(len(table)) % (own.get("share", 1) if split == "train" else 1) == 0
+        chosen &= np.isin(breeds, scored) if split == "test" and scored else ~np.isin(breeds, own.get("without", []))
+        write_csv(target / f"{split}.csv", [table[row] for row in np.flatnonzero(chosen)])
+        with replacing(target / f"{split}.npy") as part, part.open("wb") as file:
+            np.save(file, pixels[chosen])
+
+
 def trainings(todo: Iterable[Run]) -> list[Run]:
     return [run for run in todo if run.network != "ensemble"]
 
@@ -178,8 +195,13 @@ def one(run: Run, work: Path, lock: threading.Lock) -> None:
     if run.key in measured():
         return
     folder, whole = work / run.folder, work / f"cache-{run.values['data']['image_size']}/dataset/cache"
-    if not (folder / "dataset/cache/valid.npy").exists():  # of a fold, what is written last
-        if run.fold == "":
+    plan = experiments()[run.group]
+    own, scored = plan["variants"][run.variant], plan.get("scored", [])
+    in_part = bool(scored) or not {"share", "without"}.isdisjoint(own)
+    if not (folder / f"dataset/cache/{'train' if in_part else 'valid'}.npy").exists():  # what is written last
+        if in_part:
+            of_part(whole, folder / "dataset/cache", own, scored)
+        elif run.fold == "":
             (folder / "dataset").mkdir(parents=True, exist_ok=True)
             (folder / "dataset/cache").symlink_to(whole.resolve())
         else:
@@ -263,7 +285,8 @@ def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     pixels_of = {name: SimpleOxfordPetDataset(cached, name).tensor() for name in splits_of(members[0])}
     own, fixed = settings.evaluate.tta, settings.evaluate.threshold
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
-    for tta in [own] if plan.get("curves") else SCALES:
+    looks = plan.get("looks", list(SCALES))
+    for tta in [own] if looks == "own" else looks:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
         by_threshold = threshold_curves(alone(predict), pixels_of["valid"], "pet", lambda _: None)[0]
         best = best_threshold(by_threshold)

@@ -164,6 +164,25 @@ def test_the_refusals_in_the_readme_are_real() -> None:
             whole.check(wrong, "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("line", "group", "variant"),
+    [
+        ("| `oxford`,", "full-256", "oxford"),
+        ("| `rotate-bce-dice`, the best", "full-256", "rotate-bce-dice"),
+        ("| `laptop` |", "laptop", "laptop"),
+    ],
+)
+def test_the_scores_in_the_readme_are_those_of_the_results(line: str, group: str, variant: str) -> None:
+    shown = next(row for row in text(README).splitlines() if row.startswith(line)).split("|")[2:5]
+    found = {
+        network: results_page.mean(rows, "test_dice_native")
+        for name, network, rows in results_page.together(results_page.of_group(group))
+        if name == variant
+    }
+    networks = ("unet", "resnet34_unet", "ensemble")
+    assert [cell.strip() for cell in shown] == [f"{found[name]:.3f}" if name in found else "" for name in networks]
+
+
 def test_the_glossary_gives_each_word_one_sentence() -> None:
     glossary = text(ROOT / "docs/glossary.md")
     entries = re.findall(r"^## (.+)\n\n((?:.+\n)+)", glossary, re.M)

@@ -31,7 +31,7 @@ def test_every_run_of_the_plan_has_valid_parameters_and_a_name_of_its_own(group:
         assert settings.data.image_size == compare.experiments()[group]["common"]["data"]["image_size"]
 
 
-@pytest.mark.parametrize("group", ["small", "medium", "large"])
+@pytest.mark.parametrize("group", ["full-256", "full", "small", "medium", "large"])
 def test_recipes_are_compared_at_the_same_budget(group: str) -> None:
     settings = [whole.check(run.values, group) for run in compare.runs(group)]
     assert len({values.networks[name].train.epochs for values in settings for name in compare.NETWORKS}) == 1
@@ -158,3 +158,27 @@ def test_folds_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
         assert len(train | valid) == 23
         held += list(valid)
     assert sorted(held) == list(range(23))
+
+
+def test_a_part_leaves_out_photographs_of_the_training_and_scores_some_breeds(tmp_path: Path) -> None:
+    whole, target = tmp_path / "whole/cache", tmp_path / "part/dataset/cache"
+    whole.mkdir(parents=True)
+    names = {}
+    for seed, (split, count) in enumerate((("train", 9), ("valid", 4), ("test", 6))):
+        training.cache(whole, split, training.pixels(count, seed=seed))
+        table = SimpleOxfordPetDataset(whole, split).rows()
+        utils.write_csv(whole / f"{split}.csv", [row | {"breed": "ab"[at % 2]} for at, row in enumerate(table)])
+        names[split] = [row["name"] for row in table]
+
+    def part(own: dict[str, Any], scored: list[str]) -> dict[str, list[str]]:
+        compare.of_part(whole, target, own, scored)
+        found = {split: SimpleOxfordPetDataset(target, split) for split in names}
+        for split, dataset in found.items():
+            pixels = SimpleOxfordPetDataset(whole, split).tensor()
+            kept = [names[split].index(row["name"]) for row in dataset.rows()]
+            assert torch.equal(dataset.tensor(), pixels[kept])
+        return {split: [row["name"] for row in dataset.rows()] for split, dataset in found.items()}
+
+    assert part({"share": 4}, []) == names | {"train": names["train"][::4]}
+    without = part({"without": ["a"]}, ["a"])
+    assert without == {"train": names["train"][1::2], "valid": names["valid"][1::2], "test": names["test"][::2]}

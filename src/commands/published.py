@@ -8,5 +8,5 @@ FOLDER = Path(__file__).resolve().parents[2] / "published"
 
 
 def published() -> list[Path]:
-    """The wider network last, as in all tables."""
-    return sorted(FOLDER.glob("*.pth"), key=lambda file: file.stat().st_size)
+    """UNet first, as in all tables."""
+    return sorted(FOLDER.glob("*.pth"), reverse=True)

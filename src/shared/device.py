@@ -36,6 +36,7 @@ def setup(threads: int, deterministic: bool = True, portable: bool = False) -> t
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as in convolutions; Muon's rounds are products of fp32
     return device
 
 
