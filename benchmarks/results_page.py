@@ -56,8 +56,7 @@ METHOD = """## How it was measured
 
 The whole dataset has 3,312 photographs to train and 368 to validate. The test split has 3,669; 3,302 of them were
 scored, in a copy whose photographs have at most 352 pixels on the longer side. Runs on a GPU were made by
-`compare.py`'s own functions, several side by side; fp32 products take TF32 there. On one GPU the same training gave the
-same bytes twice.
+`compare.py`'s own functions, several side by side; fp32 products take TF32 there.
 
 The slice has the 505 photographs that [slice.txt](../benchmarks/slice.txt) names. They were scaled down to at most 512
 pixels and saved as JPEG of quality 88, so the official files may give slightly different scores. FOLDER holds the
