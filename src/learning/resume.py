@@ -86,8 +86,8 @@ class Keeper:
 def save(path: Path, made_from: Fingerprint, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"made_from": made_from, **state}, buffer)
-    content = buffer.getbuffer()
-    write_bytes(path, hashlib.sha256(content).digest() + content)
+    with buffer.getbuffer() as content:  # left to the garbage collector after a full disk, it crashes Python 3.12.1
+        write_bytes(path, hashlib.sha256(content).digest() + content)
 
 
 def read(path: Path) -> dict[str, Any] | None:
