@@ -27,14 +27,22 @@ def test_a_race_that_ours_does_not_end_has_no_line() -> None:
 
 
 def test_a_record_has_the_mean_and_the_range_of_its_seeds() -> None:
-    same = {"network": "unet", "parameters": "486553", "hardware": "CPU AVX2", "valid_dice": "0.9"}
+    same = {"parameters": "486553", "hardware": "CPU AVX2", "valid_dice": "0.9"}
     rows = [
-        {**same, "seed": seed, "seconds": seconds, "test_dice_native": dice}
-        for seed, seconds, dice in (("1", "600", "0.910"), ("2", "900", "0.914"))
+        {**same, "variant": variant, "network": network, "seed": seed, "seconds": seconds, "test_dice_native": dice}
+        for variant, network, seed, seconds, dice in (
+            ("laptop", "unet", "1", "600", "0.910"),
+            ("laptop", "unet", "2", "900", "0.914"),
+            ("laptop, twice as wide", "unet", "1", "3600", "0.99"),
+            ("laptop", "ensemble", "1", "1200", "0.92"),
+        )
     ]
-    found = list(records.records(rows))
+    found = list(records.records(rows, "laptop"))
     dice, minutes = "0.912 (0.910 to 0.914)", "12 (10 to 15)"
-    assert found == [["UNet", "486,553", "1, 2", minutes, "0.900 (0.900 to 0.900)", dice, "CPU AVX2"]]
+    assert found == [
+        ["laptop", "UNet", "486,553", "1, 2", minutes, "0.900 (0.900 to 0.900)", dice, "CPU AVX2"],
+        ["laptop", "Ensemble", "486,553", "1", "20", "0.900", "0.920", "CPU AVX2"],
+    ]
 
 
 def test_an_idea_has_the_points_between_it_and_the_recipe() -> None:
