@@ -11,6 +11,7 @@ import argparse
 import difflib
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -33,6 +34,7 @@ from utils import Refusal, described, printable, run, write_bytes
 
 RECIPES = Path("recipes")
 CONNECT = 5  # seconds to wait for a mirror
+AUTHOR = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 # Keys below these may be missing in params.yaml, so DVC needs `++key=value` to set one.
 OWN = tuple(f"{name}.train." for name in params.available_networks())
 
@@ -79,6 +81,7 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
         print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
         return
     refuse_hopeless({**recipe, "params": laid}, args.set_param)
+    refuse_nameless()
     name = free_name(args.name)
     overrides = [part for key, value in params.flat(overlay) for part in ("-S", override(key, value))]
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
@@ -229,6 +232,17 @@ def refuse_hopeless(recipe: Mapping[str, Any], changes: Sequence[str]) -> None:
         raise Refusal(
             f"no network: {', '.join(MIRRORS)} cannot be reached; bring the archives from elsewhere into a folder and "
             "name it: -S data.source=FOLDER"
+        )
+
+
+def refuse_nameless() -> None:
+    """DVC keeps an experiment as a commit, and that needs an author."""
+    of_git = (("git", "config", "user.name"), ("git", "config", "user.email"))
+    known = all(subprocess.run(words, capture_output=True, check=False).stdout.strip() for words in of_git)
+    if not known and not all(map(os.environ.get, AUTHOR)):
+        raise Refusal(
+            "git does not know who you are, and an experiment is a commit; run `git config --global user.name NAME` "
+            "and `git config --global user.email ADDRESS`"
         )
 
 

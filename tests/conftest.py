@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from project import clone, commit, ran, shell
+from project import AUTHOR, clone, commit, ran, shell
 from reliability import Recorder
 from shared.device import setup
 
@@ -20,8 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Inherited by the processes that tests start: threads that wait for each other must not keep a core busy meanwhile.
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    # Inherited by the processes that tests start: threads that wait for each other must not keep a core busy meanwhile,
+    # and git commits on a machine where nobody has told it a name.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"} | AUTHOR
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
     if file := config.getoption("--reliability"):

@@ -18,6 +18,7 @@ import pets
 import training
 
 ROOT = Path(__file__).parents[1]
+AUTHOR = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 RESULTS = ("dataset", "saved_models", "metrics", "plots", ".resume")
 SMALL: dict[str, Any] = training.SMALL | {
     "data": {"source": "pets", "image_size": 32},
@@ -107,7 +108,7 @@ def change(folder: Path, name: str, old: str, new: str) -> None:
 
 def commit(folder: Path) -> None:
     shell(folder, "git", "add", "-A")
-    shell(folder, "git", "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "x", "--allow-empty")
+    shell(folder, "git", "commit", "-qm", "x", "--allow-empty")
 
 
 def rewound(finished: Path, folder: Path, stage: str) -> Path:

@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 import fake_tools
-from project import ROOT, STAGES, outputs, shell, tracked
+from project import AUTHOR, ROOT, STAGES, outputs, shell, tracked
 from reliability import fault
 
 FILE = ROOT / "notebooks/lab.ipynb"
@@ -275,6 +275,9 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
             patch.setenv(name, str(place / name))  # none of the user's kernels and settings
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        for name in AUTHOR:
+            patch.delenv(name)
+        patch.setenv("GIT_CONFIG_GLOBAL", str(place / "none"))
         fake_tools.nvidia_smi(place / "tools", "550.54.15", patch)
         fake_tools.program(place / "tools", "uv", "exit 1", patch)
         log = shlex.quote(str(place / "log"))

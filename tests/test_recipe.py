@@ -246,6 +246,26 @@ def test_what_the_user_adds_wins_over_the_recipe(place: Path, monkeypatch: pytes
     assert (place / "asked").read_text() == "exp run --name mine -S train.lr=0.1 -S train.lr=0.2\n"
 
 
+def test_without_a_name_for_git_it_says_how_to_give_one(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretending(place, monkeypatch)
+    add(place, "mine", "about: x\nparams: {seed: 3}")
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "mine"])
+    for name in project.AUTHOR:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    for told in ("name", "email"):
+        with pytest.raises(Refusal, match=r"git config --global user\.name NAME"):
+            recipe.main(*recipe.arguments())
+        project.shell(place, "git", "config", "--global", f"user.{told}", "T")
+    with pytest.raises(SystemExit) as end:
+        recipe.main(*recipe.arguments())
+    assert end.value.code == 0
+    assert (place / "asked").read_text() == "exp run --name mine -S seed=3\n"
+
+
 OXFORD: dict[str, Any] = {"params": {"data": {"source": "oxford"}}}
 
 

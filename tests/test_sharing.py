@@ -188,7 +188,7 @@ def test_two_workers_take_a_queue_as_if_each_seed_ran_alone(
         assert results(queue) == results(alone) != before
 
 
-MERGE = ("git", "-c", "user.name=T", "-c", "user.email=t@example.org", "merge", "theirs")
+MERGE = ("git", "merge", "theirs")
 CHANGES = {"main": ("unet", "width", 5), "theirs": ("resnet34_unet", "dropout", 0.25)}
 
 
