@@ -24,7 +24,8 @@ HEAD = """# Records: how short the way to a Dice is
 The course gives all points from a test [Dice](glossary.md#dice) of 0.90 on. This page says how long two CPU cores need
 for it on the real dataset, from scratch. `python src/recipe.py laptop` (or `make laptop`) is the recipe; nothing of it
 needs a GPU. On every x86-64 processor with AVX2 its weights are the same to the byte; the line `portable` of
-[performance.md](performance.md) says what that costs. With both networks twice as wide it passes 0.92 in about an hour:
+[performance.md](performance.md) says what that costs.
+With both networks twice as wide it passes 0.92. Trained side by side, they took about an hour:
 
 ```
 python src/recipe.py laptop -S unet.width=16 -S resnet34_unet.width=32 -S 'resnet34_unet.decoder=[128,64,32,16,16]'
