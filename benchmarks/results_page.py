@@ -8,16 +8,19 @@ from __future__ import annotations
 import statistics
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
+from matplotlib.artist import Artist
+
 import params
-from compare import Row, Run, experiments, measured, runs
+from compare import CURVES, Row, Run, experiments, measured, rows, runs
 from report.looks import KNOWN as LOOKS
+from report.looks import OTHERS
 from report.pictures import chart, key, legend, png
 from scoring.predict import SCALES
 from utils import write_bytes
@@ -89,17 +92,22 @@ def main() -> None:
     for group in ordered():
         if found := tested(of_group(group)):
             write_bytes(DOCS / picture(group), drawn(found))
+        if lines_over := curves(group):
+            write_bytes(DOCS / curve_picture(group), drawn_curves(lines_over))
 
 
 def document() -> str:
     groups = {group: plan for group, plan in ordered().items() if of_group(group)}
-    parts = [HEAD, table(LEADS, (line for group in groups for line in leads(tested(of_group(group))))), METHOD]
+    raced = [group for group, plan in groups.items() if "against" not in plan]
+    parts = [HEAD, table(LEADS, (line for group in raced for line in leads(tested(of_group(group))))), METHOD]
     for group, plan in groups.items():
         parts.append(f"## {plan['title']}\n\nGroup `{group}`. {' '.join(plan['about'].split())}\n")
         found = of_group(group)
         parts.append(conditions(found) + "\n")
         if tested(found):
             parts.append(f"![Test Dice of every run]({picture(group)})\n")
+        if curves(group):
+            parts.append(f"![Validation Dice by epoch]({curve_picture(group)})\n")
         parts.append(table(*filled(COLUMNS, lines(found))))
         if reference := plan.get("against"):
             parts.append(f"Points of validation Dice above or below `{reference}`, with the same seed and fold:\n")
@@ -232,6 +240,31 @@ def drawn(found: Sequence[Row]) -> bytes:
     axes.set_yticks(range(len(variants)), [textwrap.fill(name, 26) for name in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     legend(figure, "Test Dice of every run", [key(LOOKS[name], LOOKS[name].title) for name in networks], 3)
+    return png(figure)
+
+
+def curves(group: str) -> dict[str, list[float]]:
+    """The validation Dice of each epoch, by variant, where a group is of one network; else the lines are too many."""
+    plan = experiments()[group]
+    own = [row for row in rows(CURVES) if row["group"] == group] if len(plan["networks"]) == 1 else []
+    found: dict[str, list[float]] = {variant: [] for variant in plan["variants"]}
+    for row in own:
+        found[row["variant"]].append(float(row["valid_dice"]))
+    return {variant: dices for variant, dices in found.items() if dices}
+
+
+def curve_picture(group: str) -> str:
+    return f"results_{group}_curves.png"
+
+
+def drawn_curves(found: Mapping[str, Sequence[float]]) -> bytes:
+    figure, axes = chart("epoch", "validation Dice", 4.2)
+    colours = [*(look.colour for look in LOOKS.values()), *(colour for colour, _ in OTHERS)]
+    handles: list[Artist] = []
+    for (variant, dices), colour in zip(found.items(), colours, strict=False):
+        handles += axes.plot(range(1, len(dices) + 1), dices, color=colour, label=variant)
+    axes.set_ylim(bottom=0.5)
+    legend(figure, "Validation Dice by epoch", handles, 3)
     return png(figure)
 
 
