@@ -109,9 +109,10 @@ def document() -> str:
         if curves(group):
             parts.append(f"![Validation Dice by epoch]({curve_picture(group)})\n")
         parts.append(table(*filled(COLUMNS, lines(found))))
-        if reference := plan.get("against"):
+        reference = plan.get("against", "")
+        if compared := list(differences(found, reference)):
             parts.append(f"Points of validation Dice above or below `{reference}`, with the same seed and fold:\n")
-            parts.append(table(("variant", "network", "pairs", "points"), differences(found, reference)))
+            parts.append(table(("variant", "network", "pairs", "points"), compared))
         parts.append("Mean Dice with each test-time augmentation, each at its best threshold on validation:\n")
         parts.append(table(*filled(("variant", "network", "split", *SCALES), augmentations(found))))
         known = measured()
