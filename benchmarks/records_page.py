@@ -45,8 +45,9 @@ Here each network is a training of its own with one thread, two of them side by 
 the epochs, validation included; an ensemble's are those of both networks together. The wide networks had the machine
 nearly to themselves. Much of the rest ran beside the tests of the project, which made it slower than the 26 minutes
 above; its minutes and the ratios on this page are rough. Where there are several seeds, the mean comes first, then the
-lowest and the highest. The test Dice is that at each photograph's own size, on 3,302 of the 3,669 test photographs, in a copy of the
-dataset whose photographs have at most 352 pixels on the longer side. Validation chose the epoch and the threshold.
+lowest and the highest. The test Dice is that at each photograph's own size, on 3,302 of the 3,669 test photographs, in
+a copy of the dataset whose photographs have at most 352 pixels on the longer side. Validation chose the epoch and the
+threshold.
 """
 AGAINST = f"""## Against the best of the published recipes
 

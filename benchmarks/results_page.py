@@ -5,6 +5,7 @@ python benchmarks/results_page.py
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import textwrap
@@ -261,9 +262,10 @@ def curve_picture(group: str) -> str:
 def drawn_curves(found: Mapping[str, Sequence[float]]) -> bytes:
     figure, axes = chart("epoch", "validation Dice", 4.2)
     colours = [*(look.colour for look in LOOKS.values()), *(colour for colour, _ in OTHERS)]
+    styles = itertools.product(("-", "--"), colours)
     handles: list[Artist] = []
-    for (variant, dices), colour in zip(found.items(), colours, strict=False):
-        handles += axes.plot(range(1, len(dices) + 1), dices, color=colour, label=variant)
+    for (variant, dices), (dashes, colour) in zip(found.items(), styles, strict=False):
+        handles += axes.plot(range(1, len(dices) + 1), dices, dashes, color=colour, label=variant)
     axes.set_ylim(bottom=0.5)
     legend(figure, "Validation Dice by epoch", handles, 3)
     return png(figure)
