@@ -95,6 +95,8 @@ def main() -> None:
             write_bytes(DOCS / picture(group), drawn(found))
         if lines_over := curves(group):
             write_bytes(DOCS / curve_picture(group), drawn_curves(lines_over))
+        if fewer := of_shares(group):
+            write_bytes(DOCS / share_picture(group), drawn_shares(fewer))
 
 
 def document() -> str:
@@ -109,6 +111,8 @@ def document() -> str:
             parts.append(f"![Test Dice of every run]({picture(group)})\n")
         if curves(group):
             parts.append(f"![Validation Dice by epoch]({curve_picture(group)})\n")
+        if of_shares(group):
+            parts.append(f"![Test Dice by number of training photographs]({share_picture(group)})\n")
         parts.append(table(*filled(COLUMNS, lines(found))))
         reference = plan.get("against", "")
         if compared := list(differences(found, reference)):
@@ -268,6 +272,34 @@ def drawn_curves(found: Mapping[str, Sequence[float]]) -> bytes:
         handles += axes.plot(range(1, len(dices) + 1), dices, dashes, color=colour, label=variant)
     axes.set_ylim(bottom=0.5)
     legend(figure, "Validation Dice by epoch", handles, 3)
+    return png(figure)
+
+
+def of_shares(group: str) -> list[Row]:
+    """The rows of the reference and of its variants with a share of the photographs, the fewest photographs first."""
+    plan = experiments()[group]
+    shared = {name for name, variant in plan["variants"].items() if "share" in variant}
+    own = [row for row in tested(of_group(group)) if row["variant"] in shared]
+    whole = [row for row in tested(of_group(group)) if own and row["variant"] == plan["against"]]
+    return sorted(own + whole, key=lambda row: int(row["photographs"]))
+
+
+def share_picture(group: str) -> str:
+    return f"results_{group}_photographs.png"
+
+
+def drawn_shares(found: Sequence[Row]) -> bytes:
+    figure, axes = chart("photographs to train", "test Dice", 3.6)
+    handles: list[Artist] = []
+    for network, look in LOOKS.items():
+        own = [row for row in found if row["network"] == network]
+        counts, dices = [int(row["photographs"]) for row in own], [float(row["test_dice"]) for row in own]
+        handles += axes.plot(counts, dices, marker=look.marker, color=look.colour, label=look.title) if own else []
+    numbers = sorted({int(row["photographs"]) for row in found})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    axes.minorticks_off()
+    legend(figure, "Test Dice by number of training photographs", handles, 3)
     return png(figure)
 
 

@@ -65,6 +65,17 @@ def test_variants_are_compared_where_seed_and_fold_are_the_same() -> None:
     assert list(results.differences(found, "whole")) == [["without", "UNet", "2", "-2.5 (-3.0 to -2.0)"]]
 
 
+def test_the_chart_of_photographs_has_the_reference_and_its_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = {"against": "whole", "variants": {"whole": {}, "AdamW": {}, "a quarter": {"share": 4}, "half": {"share": 2}}}
+    counts = {"whole": "400", "AdamW": "400", "a quarter": "100", "half": "200"}
+    rows = [{"variant": name, "photographs": count, "test_dice": "0.9"} for name, count in counts.items()]
+    monkeypatch.setattr(results, "experiments", lambda: {"group": plan})
+    monkeypatch.setattr(results, "of_group", lambda _: rows)
+    assert [row["variant"] for row in results.of_shares("group")] == ["a quarter", "half", "whole"]
+    plan["variants"] = {"whole": {}, "AdamW": {}}
+    assert results.of_shares("group") == []
+
+
 def test_a_script_that_fails_ends_the_comparison_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"compare: .*cache-64/log.txt: download: data.source = .*/nowhere"):
         compare.cache(tmp_path, 64, str(tmp_path / "nowhere"))
