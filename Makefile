@@ -1,4 +1,4 @@
-# The plain commands behind each target stand in README.md.
+# What each target does; README.md has the most used ones without make.
 PYTHON ?= python3
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 # The build of torch: cu130 is the pinned one of requirements.txt, cu126 is for older drivers, cpu needs no CUDA.
@@ -21,10 +21,10 @@ all: .venv/ready  ## set up, run what is out of date, print the test Dice
 	dvc repro
 	python src/summary.py
 
-laptop: .venv/ready  ## train two narrow networks on the real dataset without a GPU (needs a network)
+laptop: .venv/ready  ## train two narrow networks on the real dataset without a GPU (needs the internet)
 	python src/recipe.py laptop
 
-oxford: .venv/ready  ## train both networks at full size on the real dataset (needs a network and a GPU)
+oxford: .venv/ready  ## train both networks at full size on the real dataset (needs the internet and a GPU)
 	python src/recipe.py oxford
 
 test: .venv/ready-dev lint  ## lint, then every test but the longest
