@@ -3,10 +3,11 @@
 python benchmarks/compare.py --data FOLDER GROUP...
 
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
-is not run again (take the row out to measure it anew); one that was interrupted goes on from its last epoch. Everything
-is made below --work, which holds a folder for each run. Of a group with `curves: true` docs/curves.csv keeps the
-validation Dice of each epoch and the seconds until then. `looks` names the kinds of test-time augmentation to score
-with, or `own` for the recipe's own alone. A group with `test: false` touches no test photograph.
+is not run again (take the row out to measure it anew, and with it goes that of its ensemble); one that was interrupted
+goes on from its last epoch. Everything is made below --work, which holds a folder for each run. Of a group with
+`curves: true` docs/curves.csv keeps the validation Dice of each epoch and the seconds until then. `looks` names the
+kinds of test-time augmentation to score with, or `own` for that of the recipe alone. A group with `test: false` touches
+no test photograph.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from shared import checkpoint
 from shared.checkpoint import hash_of_tensors
 from shared.metrics import confusion, dice, is_pet
 from shared.thresholds import Methods, batches, best_threshold, threshold_curves
-from utils import replacing, write_csv
+from utils import replacing, write_bytes, write_csv
 
 EXPERIMENTS, RESULTS = ROOT / "benchmarks/experiments.yaml", ROOT / "docs/results.csv"
 SLICE = "benchmarks/slice.yaml"
@@ -150,7 +151,7 @@ def cache(work: Path, side: int, source: str) -> None:
     folder = work / f"cache-{side}"
     place = source if "://" in source else str(Path(source).resolve())
     values = params.overlaid(params.read(ROOT / "params.yaml"), {"data": {"source": place, "image_size": side}})
-    if (folder / "dataset/cache/test.npy").exists():
+    if (folder / "metrics/data.json").exists():  # written last
         if (held := params.read(folder / "params.yaml")["data"]["source"]) != place:
             sys.exit(f"compare: {work}: holds photographs of {held}, not of {place}; name another folder with --work")
         return
@@ -194,21 +195,28 @@ def trainings(todo: Iterable[Run]) -> list[Run]:
 def one(run: Run, work: Path, lock: threading.Lock) -> None:
     if run.key in measured():
         return
-    folder, whole = work / run.folder, work / f"cache-{run.values['data']['image_size']}/dataset/cache"
+    folder = work / run.folder
     plan = experiments()[run.group]
     own, scored = plan["variants"][run.variant], plan.get("scored", [])
-    in_part = bool(scored) or not {"share", "without"}.isdisjoint(own)
-    if not (folder / f"dataset/cache/{'train' if in_part else 'valid'}.npy").exists():  # what is written last
-        if in_part:
-            of_part(whole, folder / "dataset/cache", own, scored)
-        elif run.fold == "":
-            (folder / "dataset").mkdir(parents=True, exist_ok=True)
-            (folder / "dataset/cache").symlink_to(whole.resolve())
-        else:
-            of_fold(whole, folder / "dataset/cache", int(run.fold))
-    (folder / "params.yaml").write_text(yaml.safe_dump(run.values, sort_keys=False), encoding="utf-8")
-    stage(folder, "train.py", "--model", run.network)
+    marker, by = folder / "trained.yaml", yaml.safe_dump([run.values, own, scored]).encode()
+    if not marker.exists() or marker.read_bytes() != by:
+        whole = work / f"cache-{run.values['data']['image_size']}/dataset/cache"
+        chosen_photographs(run, whole, folder / "dataset/cache", own, scored)
+        (folder / "params.yaml").write_text(yaml.safe_dump(run.values, sort_keys=False), encoding="utf-8")
+        stage(folder, "train.py", "--model", run.network)
+        write_bytes(marker, by)
     keep(run, work, lock)
+    marker.unlink()
+
+
+def chosen_photographs(run: Run, whole: Path, target: Path, own: Mapping[str, Any], scored: Sequence[str]) -> None:
+    if scored or not {"share", "without"}.isdisjoint(own):
+        of_part(whole, target, own, scored)
+    elif run.fold != "":
+        of_fold(whole, target, int(run.fold))
+    elif not target.is_symlink():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(whole.resolve())
 
 
 def keep(run: Run, work: Path, lock: threading.Lock) -> None:
@@ -218,11 +226,14 @@ def keep(run: Run, work: Path, lock: threading.Lock) -> None:
         return
     row = together([trained(member, work / member.folder) for member in members])
     row |= dict(zip(KEY, run.key, strict=True)) | scored(members, work, whole.check(run.values, "run"))
+    experiments.cache_clear()  # another comparison may keep rows of runs that were planned since
+    place = places()
     with lock:
-        write_csv(RESULTS, in_order([*rows(RESULTS), row]))
         if experiments()[run.group].get("curves") and run.network != "ensemble":
             others = [known for known in rows(CURVES) if key_of(known) != run.key]
-            write_csv(CURVES, in_order([*others, *curve(run, work / run.folder)]))
+            write_csv(CURVES, in_order([*others, *curve(run, work / run.folder)], place))
+        outdated = run._replace(network="ensemble").key  # where one of its networks is new
+        write_csv(RESULTS, in_order([*(known for known in rows(RESULTS) if key_of(known) != outdated), row], place))
     print(f"{run.folder}: validation Dice {row['valid_dice']:.4f}, test Dice {row['test_dice'] or '-'}", flush=True)
 
 
@@ -253,18 +264,18 @@ def trained(run: Run, folder: Path) -> Row:
         "hardware": f"{made['device']} {made['cpu']}" if made["device"] == "CPU" else made["device"],
         "threads": made["threads"],
         "torch": made["torch"],
-        "seconds": round(sum(seconds(folder))),
+        "seconds": round(sum(seconds(folder, len(history)))),
         "train_loss": float(history[-1]["train_loss"]),
         "valid_loss": min(losses),
         "valid_loss_epoch": losses.index(min(losses)) + 1,
     }
 
 
-def seconds(folder: Path) -> list[float]:
+def seconds(folder: Path, epochs: int) -> list[float]:
     """Of each epoch, with its validation; of one that was done twice those of the second time."""
     log = (folder / "log.txt").read_text(encoding="utf-8")
     found = dict(re.findall(r"epoch +(\d+)/.* ([\d.]+) s, \d+ images/s", log))
-    return [float(found[epoch]) for epoch in sorted(found, key=int)]
+    return [float(found[str(epoch)]) for epoch in range(1, epochs + 1)]
 
 
 def curve(run: Run, folder: Path) -> list[Row]:
@@ -273,7 +284,7 @@ def curve(run: Run, folder: Path) -> list[Row]:
     key = dict(zip(KEY, run.key, strict=True))
     return [
         key | {"epoch": row["epoch"], "seconds": round(until), "valid_dice": row["valid_dice"]}
-        for row, until in zip(history, accumulate(seconds(folder)), strict=True)
+        for row, until in zip(history, accumulate(seconds(folder, len(history))), strict=True)
     ]
 
 
@@ -348,9 +359,12 @@ def measured() -> dict[tuple[str, ...], Row]:
     return {key_of(row): row for row in rows(RESULTS)}
 
 
-def in_order(found: list[Row]) -> list[Row]:
+def places() -> dict[tuple[str, ...], int]:
+    return {run.key: number for number, run in enumerate(run for group in experiments() for run in runs(group))}
+
+
+def in_order(found: list[Row], place: Mapping[tuple[str, ...], int]) -> list[Row]:
     """As experiments.yaml has them; rows of what is no longer there go."""
-    place = {run.key: number for number, run in enumerate(run for group in experiments() for run in runs(group))}
     return sorted((row for row in found if key_of(row) in place), key=lambda row: place[key_of(row)])
 
 

@@ -250,13 +250,14 @@ def drawn(found: Sequence[Row]) -> bytes:
 
 
 def curves(group: str) -> dict[str, list[float]]:
-    """The validation Dice of each epoch, by variant, where a group is of one network; else the lines are too many."""
+    """The validation Dice of each epoch, by variant, for the first seed of a group of one network; else the lines are
+    too many."""
     plan = experiments()[group]
-    own = [row for row in rows(CURVES) if row["group"] == group] if len(plan["networks"]) == 1 else []
-    found: dict[str, list[float]] = {variant: [] for variant in plan["variants"]}
-    for row in own:
-        found[row["variant"]].append(float(row["valid_dice"]))
-    return {variant: dices for variant, dices in found.items() if dices}
+    own = [row for row in rows(CURVES) if row["group"] == group and row["seed"] == str(plan["seeds"][0])]
+    found = {
+        variant: [float(row["valid_dice"]) for row in own if row["variant"] == variant] for variant in plan["variants"]
+    }
+    return {variant: dices for variant, dices in found.items() if dices} if len(plan["networks"]) == 1 else {}
 
 
 def curve_picture(group: str) -> str:

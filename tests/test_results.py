@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,48 @@ def test_a_curve_has_the_seconds_until_each_epoch(finished: compare.Run, tmp_pat
     utils.write_csv(folder / "plots/history_unet.csv", history)
     found = [(row["epoch"], row["seconds"], row["valid_dice"]) for row in compare.curve(finished, folder)]
     assert found == [("1", 30, "0.1"), ("2", 50, "0.2"), ("3", 60, "0.3")]
+
+
+def test_epochs_of_an_earlier_and_longer_run_do_not_count(finished: compare.Run, tmp_path: Path) -> None:
+    log = tmp_path / finished.folder / "log.txt"
+    log.write_text("epoch  4/4  lr 1e-3  900.0 s, 9 images/s, 3 s left\n" + log.read_text())
+    assert compare.trained(finished, tmp_path / finished.folder)["seconds"] == 60
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The table of results, elsewhere."""
+    monkeypatch.setattr(compare, "RESULTS", tmp_path / "results.csv")
+    monkeypatch.setattr(compare, "CURVES", tmp_path / "curves.csv")
+    return tmp_path / "results.csv"
+
+
+def test_what_was_trained_but_not_scored_is_not_trained_again(
+    finished: compare.Run, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(compare, "chosen_photographs", lambda *_: None)
+    monkeypatch.setattr(compare, "stage", lambda _, *words: calls.append(words[0]))
+    monkeypatch.setattr(compare, "scored", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compare.one(finished, tmp_path, threading.Lock())
+    monkeypatch.setattr(compare, "scored", lambda *_: {"valid_dice": 0.5, "test_dice": 0.4})
+    compare.one(finished, tmp_path, threading.Lock())
+    assert calls == ["train.py"]
+    assert list(compare.measured()) == [finished.key]
+    kept.unlink()  # its row is taken out
+    compare.one(finished, tmp_path, threading.Lock())
+    assert calls == ["train.py", "train.py"]
+
+
+def test_the_row_of_an_ensemble_goes_when_one_of_its_networks_is_new(
+    finished: compare.Run, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "scored", lambda *_: {"valid_dice": 0.5, "test_dice": 0.4})
+    others = [finished._replace(network="ensemble"), finished._replace(network="ensemble", seed=2)]
+    utils.write_csv(kept, [dict(zip(compare.KEY, run.key, strict=True)) for run in others])
+    compare.keep(finished, tmp_path, threading.Lock())
+    assert list(compare.measured()) == [finished.key, others[1].key]
 
 
 def test_test_photographs_choose_nothing(finished: compare.Run, tmp_path: Path) -> None:
