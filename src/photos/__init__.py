@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from oxford_pet import BORDER, PET
 
@@ -53,7 +53,10 @@ def open_photo(path: Path) -> Image.Image:
 def open_square(path: Path, side: int) -> Image.Image:
     """The upright photograph in RGB, squeezed into a square as those are that a network learns from."""
     with opened(path) as image:
-        return ImageOps.exif_transpose(_shrunk(image, side))
+        square = _shrunk(image, side)
+        if turned := image.getexif().get(ExifTags.Base.Orientation):
+            square.getexif()[ExifTags.Base.Orientation] = turned  # `rgb` may have made a picture without EXIF data
+        return ImageOps.exif_transpose(square)
 
 
 def open_pair(path: Path, mask: Path, side: int) -> tuple[Image.Image, tuple[int, int]]:
