@@ -240,10 +240,13 @@ def remove(folder: Path) -> None:
     """Also of read-only files, which DVC's links are and Windows does not delete."""
 
     def writable(action: Callable[..., Any], path: str, _: object) -> None:
-        Path(path).chmod(stat.S_IWRITE)
+        if not Path(path).is_symlink():  # what a link leads to is not ours
+            Path(path).chmod(stat.S_IWRITE)
         action(path)
 
-    if folder.exists():
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder, onerror=writable)
 
 

@@ -34,6 +34,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(words)
     if args.weights is None and (args.data or args.tta or args.threshold or args.border):
         parser.error("--data, --tta, --threshold and --border go with --weights; the stage reads params.yaml")
+    if len(set(args.weights or [])) < len(args.weights or []):
+        parser.error("--weights: a file is named twice")
     return args
 
 
@@ -55,7 +57,7 @@ from scoring.splits import Split
 from shared import checkpoint, device
 from shared.metrics import dice, iou, is_pet
 from shared.thresholds import THRESHOLDS, Methods, Pixels, batches, best_threshold, threshold_curves
-from utils import Refusal, printable, rounded, write_bytes, write_csv, write_json
+from utils import Refusal, aligned, printable, rounded, write_bytes, write_csv, write_json
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 cached = partial(splits.cached, CACHE, DATASET)
@@ -182,7 +184,8 @@ def mean_mask_and_threshold(open_masks: Callable[[str], Pixels], border: str) ->
 
 def labels(files: Sequence[Path]) -> list[str]:
     stems = [file.stem for file in files]
-    return stems if len({*stems, "ensemble"}) > len(stems) else [str(file) for file in files]
+    taken = ("ensemble", "all_foreground", "mean_mask")
+    return stems if len({*stems, *taken}) == len(stems) + len(taken) else [str(file) for file in files]
 
 
 def loaded(files: Sequence[Path], side: int) -> list[checkpoint.Weights]:
@@ -342,11 +345,7 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     for key in keys:
         cells = [values.get(key, "") for values in columns.values()]
         lines.append([key, *(f"{rounded(cell):.4f}" if isinstance(cell, float) else str(cell) for cell in cells)])
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]).rstrip()
-        for first, *rest in lines
-    )
+    return aligned(lines)
 
 
 if __name__ == "__main__":

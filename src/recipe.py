@@ -225,7 +225,7 @@ def refuse_hopeless(recipe: Mapping[str, Any], changes: Sequence[str]) -> None:
             epochs = recipe["params"]["train"]["epochs"]
             raise Refusal(
                 f"{no_gpu(torch.version.cuda)}, and an epoch of this recipe, which has {epochs}, may take two hours on "
-                "a CPU: run it where a GPU is, or choose a length yourself, such as -S train.epochs=1"
+                "a CPU: run it where a GPU is, or choose a length yourself, such as -S train.epochs=3"
             )
     source = chosen.get("data.source", recipe["params"].get("data", {}).get("source"))
     if source == "oxford" and not at_hand() and not any(reachable(mirror) for mirror in MIRRORS):

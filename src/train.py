@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 import models
 from learning import parallel, resume
-from learning.engine import NotFinite, Row, Trainer, explained, placed, spoken, symptom, waiting
+from learning.engine import NotFinite, Trainer, explained, placed, spoken, symptom, waiting
 from learning.origin import hash_of_code, split_used, threshold_of
 from learning.seeds import derived_seed
 from oxford_pet import SimpleOxfordPetDataset, counted, foreground
@@ -158,7 +158,6 @@ def prepared(job: Job, train_pixels: Tensor, device: torch.device) -> Trainer:
     refuse_unequal_shares(job.settings.batch_size, parallel.size())
     if job.settings.compile and device.type == "cpu":  # with PyTorch 2.11 some trainings end in a corrupted heap
         raise Refusal(f"{FILE}: train.compile = true needs a GPU, and none is visible here; set it to false", 2)
-    refuse_other_size(job.settings.sizes, train_pixels.shape[1])
     mean, std = statistics(train_pixels, job.settings.input)
     torch.manual_seed(derived_seed(job.seed, "weights"))
     network = models.build(job.name, CHANNELS[job.settings.input], job.out_channels, job.config)
@@ -198,10 +197,10 @@ def until_finished(
     settings, baseline = trainer.settings, all_foreground(valid_pixels, trainer.border)
     warned = False
     try:
-        while not finished(trainer.history, settings):
+        while not finished(trainer):
             one_epoch(trainer, train_pixels, valid_pixels)
             if parallel.rank() == 0:
-                keeper.keep(len(trainer.history), trainer.state, last=finished(trainer.history, settings))
+                keeper.keep(len(trainer.history), trainer.state, last=finished(trainer))
             wrong = symptom(trainer.history, settings.epochs, baseline)
             if wrong and not warned:
                 warned = True
@@ -270,18 +269,9 @@ def refuse_unequal_shares(batch_size: int, processes: int) -> None:
             )
 
 
-def refuse_other_size(sizes: Sequence[int], side: int) -> None:
-    """The last size is that of the photographs that validate, choose a threshold and are scored."""
-    if sizes and (sizes[-1] != side or list(sizes) != sorted(sizes)):
-        raise Refusal(
-            f"{FILE}: train.sizes = {list(sizes)}: must grow to data.image_size, which is {side}; take [] to train at "
-            "that size alone",
-            2,
-        )
-
-
-def finished(history: list[Row], settings: Train) -> bool:
-    return len(history) >= settings.epochs or 0 < settings.patience <= waiting(history)
+def finished(trainer: Trainer) -> bool:
+    settings = trainer.settings
+    return len(trainer.history) >= settings.epochs or 0 < settings.patience <= waiting(trainer.at_last_size)
 
 
 def one_epoch(trainer: Trainer, train_pixels: Tensor, valid_pixels: Tensor) -> None:

@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -95,6 +96,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in without_logins(text))
 
 
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]).rstrip()
+        for first, *rest in lines
+    )
+
+
 def without_logins(text: str) -> str:
     """An address in it keeps neither user name nor password."""
     return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
@@ -139,7 +149,7 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     with writing(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent.resolve())
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
         try:
             yield part
             part.replace(path)
@@ -149,9 +159,9 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
 
 @cache
 def remove_abandoned(folder: Path) -> None:
-    """What killed processes left of `replacing`; once, as a folder may hold very many files."""
+    """What killed processes of this machine left of `replacing`; once, as a folder may hold very many files."""
     for part in folder.glob(".*.part"):
-        owner = re.fullmatch(r".+\.(\d+)\.part", part.name)
+        owner = re.fullmatch(rf".+\.{re.escape(platform.node())}\.(\d+)\.part", part.name)
         if owner and not alive(int(owner[1])):
             part.unlink(missing_ok=True)
 

@@ -134,6 +134,18 @@ def test_a_bomb_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
     "refused before it is written",
 )
+def test_a_bomb_of_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_FILES", 50)
+    many = [(member(f"d{i}", tarfile.DIRTYPE), b"") for i in range(60)]
+    assert "files and folders" in refusal(tmp_path, packed(tmp_path, *many))
+    assert "in each other" in refusal(tmp_path, packed(tmp_path, (member("/".join("d" * 30), tarfile.DIRTYPE), b"")))
+
+
+@fault(
+    "Hostile",
+    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
+    "refused before it is written",
+)
 def test_a_bomb_in_a_header(tmp_path: Path) -> None:
     archive = tmp_path / "some.tar.gz"
     long_name = member("././@LongLink", tarfile.GNUTYPE_LONGNAME)

@@ -543,3 +543,19 @@ def test_a_name_that_cannot_stand_in_a_list(name: str) -> None:
 @fault("Input", "data.breeds for photographs of no breed", "one line; the dataset of before stays")
 def test_there_are_no_breeds_to_choose() -> None:
     assert "'pug', no breed of this source; it names no breeds" in refused(own.make_source(Path("own")), breeds=["pug"])
+
+
+def test_what_a_link_leads_to_is_not_removed(tmp_path: Path) -> None:
+    """Neither where the folder itself is a link nor where one lies in it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "kept.jpg").write_bytes(b"kept")
+    mode = disk.stat().st_mode
+    (tmp_path / "link").symlink_to(disk)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/link").symlink_to(disk)
+    for name in ("link", "folder"):
+        download.remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]
+    assert (disk / "kept.jpg").read_bytes() == b"kept"
+    assert disk.stat().st_mode == mode

@@ -135,14 +135,6 @@ def test_a_smaller_square_has_the_mean_colour_and_the_middle_of_the_trimap() -> 
     assert trimaps[0].tolist() == [[1, 2], [2, 1]]
 
 
-@pytest.mark.parametrize("sizes", [[16, 24], [32, 16, 32], [64]])
-def test_sizes_that_do_not_grow_to_the_cached_one_are_refused(sizes: list[int], tmp_path: Path) -> None:
-    folder = training.workplace(tmp_path / "x", train={"sizes": sizes})
-    with pytest.raises(Refusal, match=r"train\.sizes = .*: must grow to data\.image_size, which is 32"):
-        training.stage(folder)
-    assert not training.outputs(folder)
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_network_computes_in_the_precision(precision: str) -> None:
     it = trainer(precision=precision)
@@ -166,9 +158,21 @@ def test_other_seeds_have_other_orders_and_other_first_weights(tmp_path: Path) -
 
 def test_patience_counts_epochs_without_a_better_one() -> None:
     def over(*dices: float) -> bool:
-        return train.finished([{"valid_dice": dice} for dice in dices], training.settings(epochs=4, patience=2))
+        it = trainer(epochs=4, patience=2)
+        it.history = [{"valid_dice": dice} for dice in dices]
+        return train.finished(it)
 
     assert [over(0.5, 0.4), over(0.5, 0.4, 0.4), over(0.5, 0.4, 0.6), over(1, 2, 3, 4)] == [False, True, False, True]
+
+
+def test_patience_and_plateau_compare_the_epochs_of_the_last_size() -> None:
+    """Those before it may score higher, on smaller squares."""
+    it = trainer(epochs=8, patience=2, sizes=[16, 32])
+    seen = []
+    for score in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3):
+        it.history.append({"valid_dice": score})
+        seen.append((len(it.at_last_size), train.finished(it)))
+    assert seen == [*[(0, False)] * 4, (1, False), (2, False), (3, True)]
 
 
 def test_mean_and_deviation_are_those_of_the_training_photographs(tmp_path: Path) -> None:

@@ -608,3 +608,15 @@ def test_the_script_runs_as_the_pipeline_runs_it(project: Path) -> None:
     ended = subprocess.run(script, cwd=project, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert all((project / file).exists() for file in (*OUTPUTS, PREDICTIONS))
+
+
+def test_weights_named_twice_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        evaluate.arguments(["--weights", "a.pth", "b.pth", "a.pth"])
+    assert "a file is named twice" in capsys.readouterr().err
+
+
+def test_weights_have_labels_that_nothing_else_has() -> None:
+    assert evaluate.labels([Path("x/unet.pth"), Path("y/mine.pth")]) == ["unet", "mine"]
+    for names in (["x/unet.pth", "y/unet.pth"], ["x/mean_mask.pth"], ["x/ensemble.pth"]):
+        assert evaluate.labels([Path(name) for name in names]) == names

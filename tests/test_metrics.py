@@ -89,6 +89,11 @@ def test_counts_of_one_mask_and_of_a_table_of_them(score: Callable[[Tensor], Ten
     assert score(table).tolist() == [pytest.approx([value] * 2, rel=1e-12) for value in expected]
 
 
+@pytest.mark.parametrize("score", [dice, iou, precision, recall, accuracy])
+def test_where_no_pixel_counts_nothing_is_wrong(score: Callable[[Tensor], Tensor]) -> None:
+    assert score(torch.zeros(4, dtype=torch.int64)).item() == 1
+
+
 @given(st.lists(st.tuples(masks, masks), min_size=1, max_size=4))
 def test_pooled_scores_equal_torchmetrics_over_all_pixels(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     p, t = (torch.from_numpy(np.stack(several)) for several in zip(*pairs, strict=True))

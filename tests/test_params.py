@@ -57,6 +57,25 @@ def keys(values: dict[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"sizes": [32, 48]}, "[32, 48] of unet: must grow to data.image_size, which is 64"),
+        ({"sizes": [64, 32, 64]}, "must grow to data.image_size"),
+        ({"sizes": [32, 64], "epochs": 1}, "are more than the epochs, of which there are 1"),
+    ],
+)
+def test_squares_that_cannot_grow_as_they_should_are_refused(train: dict[str, Any], said: str) -> None:
+    line = refusal(params.overlaid(VALUES, {"data": {"image_size": 64}, "train": train}))
+    assert "params.yaml: train.sizes = " in line
+    assert said in line
+    assert "take [] to train at data.image_size alone" in line
+
+
+def test_squares_may_grow() -> None:
+    check(params.overlaid(VALUES, {"data": {"image_size": 64}, "train": {"sizes": [32, 64, 64], "epochs": 3}}))
+
+
 def test_the_committed_parameters_are_valid() -> None:
     params.load(ROOT / "params.yaml")
 

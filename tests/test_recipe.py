@@ -173,7 +173,7 @@ def test_an_unknown_name_suggests_the_nearest(place: Path) -> None:
 def test_without_a_gpu_a_long_recipe_is_refused_unless_its_length_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     long = {"needs_gpu": True, "params": {"train": {"epochs": 300}}}
-    with pytest.raises(Refusal, match=r"no GPU here, .* has 300.*-S train\.epochs=1"):
+    with pytest.raises(Refusal, match=r"no GPU here, .* has 300.*-S train\.epochs=3"):
         recipe.refuse_hopeless(long, ["-S", "data.source=x"])
     recipe.refuse_hopeless(long, ["-S", "data.source=x", "-S", "train.epochs=1"])
     recipe.refuse_hopeless({"params": {}}, [])

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAUSING = Path(__file__).with_name("pausing.py")
 SMALL: dict[str, Any] = {
     "threads": 1,
+    "data": {"image_size": 32},
     "train": {"epochs": 3, "batch_size": 4, "precision": "fp32"},
     "unet": {"width": 4},
     "resnet34_unet": {"width": 4, "decoder": [16, 8, 4, 4, 4]},

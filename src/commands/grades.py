@@ -22,7 +22,7 @@ from scoring import splits
 from scoring.scores import Outline, agreement, outlined, points, with_interval
 from shared.metrics import dice, iou
 from source.archives import BadArchive, extract
-from utils import Refusal, printable, rounded
+from utils import Refusal, aligned, printable, rounded
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 MISSING = "missing"
@@ -198,10 +198,5 @@ def columns(grade: Grade, row: dict[str, Any]) -> dict[str, str]:
 
 
 def table(lines: Sequence[tuple[str, dict[str, str]]]) -> str:
-    """Aligned for a terminal: a line for each submission."""
-    cells = [["", *lines[0][1]], *([printable(label), *line.values()] for label, line in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]).rstrip()
-        for first, *rest in cells
-    )
+    """A line for each submission."""
+    return aligned([["", *lines[0][1]], *([printable(label), *line.values()] for label, line in lines)])

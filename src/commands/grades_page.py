@@ -11,7 +11,7 @@ import numpy as np
 from commands.grades import MISSING, Grade, Truth, columns, mask_of
 from commands.submissions import fitted
 from oxford_pet import counted, foreground
-from photos import Unusable, open_pair
+from photos import Unusable, open_pair, pictures_in
 from report import document
 from report.pictures import PANEL, Photo
 from shared.metrics import dice, iou
@@ -116,19 +116,20 @@ def some(names: Sequence[str], most: int) -> str:
 def worst(grade: Grade, truth: Truth, border: str) -> str:
     """Their pictures; their names alone, where the photographs are not there."""
     photos, without = [], []
+    files = pictures_in(truth.folder / "images", ".jpg")
     for row in grade.worst():
         name, score = truth.entries[row].name, float(grade.dice[row])
         try:
-            photos.append(picture(grade, truth, name, score, border))
+            photos.append(picture(grade, truth, files.get(name, Path(f"{name}.jpg")), score, border))
         except Unusable:
             without.append(f"{name} {score:.3f}")
     text = document.paragraph(", ".join(without)) if without else ""
     return text + (document.mistakes_key() + document.strips(photos) if photos else "")
 
 
-def picture(grade: Grade, truth: Truth, name: str, score: float, border: str) -> Photo:
-    files = truth.folder / "images" / f"{name}.jpg", truth.folder / "annotations/trimaps" / f"{name}.png"
-    square = np.asarray(open_pair(*files, PANEL)[0])
+def picture(grade: Grade, truth: Truth, file: Path, score: float, border: str) -> Photo:
+    name = file.stem
+    square = np.asarray(open_pair(file, truth.folder / "annotations/trimaps" / f"{name}.png", PANEL)[0])
     mask, _ = mask_of(grade.submission, name, truth.trimap(name).shape)
     real, counts = foreground(square[..., 3], border), counted(square[..., 3], border)
     found = (fitted(mask, PANEL, PANEL) & counts) | (real & ~counts)

@@ -90,7 +90,7 @@ class Trainer:
         tables = draw(settings.augment, self.seed, epoch, len(pixels))
         tables = {name: table.to(self.device) for name, table in tables.items()}
         batches = self.batches(len(pixels), epoch)
-        earlier = [row["valid_dice"] for row in self.history]
+        earlier = [row["valid_dice"] for row in self.at_last_size]
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, Dice
         losses: list[Tensor] = []
         rate = 0.0
@@ -163,6 +163,12 @@ class Trainer:
         """Of the squares in that epoch (from 0); 0: as they are cached."""
         sizes = self.settings.sizes
         return sizes[epoch * len(sizes) // self.settings.epochs] if sizes else 0
+
+    @property
+    def at_last_size(self) -> list[Row]:
+        """The epochs so far that had the largest squares: only their validation Dice can be compared."""
+        last = self.side(self.settings.epochs - 1)
+        return [row for number, row in enumerate(self.history) if self.side(number) == last]
 
     def work(self, first: int) -> float:
         """The epochs from `first` on (from 1), in epochs of its size: the work grows as the area of the squares."""

@@ -51,7 +51,10 @@ def check(values: Mapping[str, Any], origin: str) -> Params:
         raise Refusal(f"{origin}: no network has a section; known are {', '.join(available_networks())}", 2)
     common = validated(Common, {key: value for key, value in values.items() if key not in names}, "", origin)
     refuse_reversed(common.train, "train", origin)
-    return Params(**dict(common), networks={name: network(values, name, origin) for name in names})
+    found = Params(**dict(common), networks={name: network(values, name, origin) for name in names})
+    for name, own in found.networks.items():
+        refuse_sizes(own.train, found.data.image_size, f"{origin}: train.sizes = {own.train.sizes} of {name}")
+    return found
 
 
 def network(values: Mapping[str, Any], name: str, origin: str) -> Network:
@@ -73,3 +76,17 @@ def network(values: Mapping[str, Any], name: str, origin: str) -> Network:
 def refuse_reversed(train: Train, where: str, origin: str) -> None:
     if train.lr_min > train.lr:
         raise Refusal(f"{origin}: {where}.lr_min = {train.lr_min}: should not exceed lr = {train.lr}", 2)
+
+
+def refuse_sizes(train: Train, side: int, what: str) -> None:
+    """The last size is that of the photographs that validate, choose a threshold and are scored."""
+    sizes = list(train.sizes)
+    if not sizes:
+        return
+    wrong = ""
+    if sizes[-1] != side or sizes != sorted(sizes):
+        wrong = f"must grow to data.image_size, which is {side}"
+    elif len(sizes) > train.epochs:
+        wrong = f"are more than the epochs, of which there are {train.epochs}"
+    if wrong:
+        raise Refusal(f"{what}: {wrong}; take [] to train at data.image_size alone", 2)

@@ -32,7 +32,7 @@ WIDTH = 5.0  # inches: narrow, so that the text is still readable where a phone 
 TITLE = 11.5  # points
 PANEL = 128  # pixels; smaller cached pictures are enlarged to at least this side
 GAP = 0.04  # between the panels of a strip, as a share of a panel
-SOLID, DASHED = "-", (0, (3, 1.5))
+DASHED = (0, (3, 1.5))
 
 matplotlib.style.use(  # "default" first: a matplotlibrc of the user's must not change a byte
     [

@@ -82,7 +82,9 @@ def recall(counts: Tensor) -> Tensor:
 
 
 def accuracy(counts: Tensor) -> Tensor:
-    return (counts[..., 0] + counts[..., 3]).double() / counts.sum(-1)
+    """Share of the pixels that are right; 1 where no pixel counts."""
+    every = counts.sum(-1)
+    return torch.where(every > 0, (counts[..., 0] + counts[..., 3]).double() / every.clamp(min=1), 1.0)
 
 
 def boundary_f1(predicted: Tensor, truth: Tensor) -> Tensor:

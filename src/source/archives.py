@@ -11,7 +11,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 MAX_BYTES = 4 << 30  # unpacked; the official photographs take 0.8 GB
-MAX_FILES = 100_000
+MAX_FILES = 100_000  # and folders
+MAX_DEPTH = 20  # folders within folders
 MAX_RATIO = 100  # unpacked to packed, beyond the first SLACK bytes; photographs stay near 1, lists near 10
 SLACK = 16 << 20
 CHUNK = 1 << 20
@@ -84,6 +85,8 @@ def _unpack(tar: tarfile.TarFile, folder: Path, limit: int) -> int:
     claimed = 0
     for count, member in enumerate(tar, 1):
         name = _safe(member.name)
+        if count > MAX_FILES or len(name.parts) > MAX_DEPTH:
+            raise BadArchive(f"holds more than {MAX_FILES:,} files and folders, or more than {MAX_DEPTH} in each other")
         target = folder / name
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)
@@ -94,8 +97,8 @@ def _unpack(tar: tarfile.TarFile, folder: Path, limit: int) -> int:
             raise BadArchive(f"{member.name!r} is {kind}")
         sizes[name] = sizes[linked] if linked else member.size
         claimed += sizes[name]
-        if claimed > limit or count > MAX_FILES:
-            raise BadArchive(f"unpacks to more than {limit:,} bytes or {MAX_FILES:,} files")
+        if claimed > limit:
+            raise BadArchive(f"unpacks to more than {limit:,} bytes")
         target.parent.mkdir(parents=True, exist_ok=True)
         if linked:
             shutil.copyfile(folder / linked, target)

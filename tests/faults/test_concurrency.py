@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import signal
@@ -92,6 +93,14 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
         assert list(tmp_path.iterdir()) == [part]
         assert end_of(forked(lambda: remove_abandoned.__wrapped__(tmp_path))) == 0
         assert list(tmp_path.iterdir()) == [part]
+
+
+def test_what_another_machine_writes_is_not_removed(tmp_path: Path) -> None:
+    """In a folder that they share; a process of that number need not live here."""
+    theirs = tmp_path / f".x.another-{platform.node()}.99999999.part"
+    theirs.write_bytes(b"not yet")
+    remove_abandoned.__wrapped__(tmp_path)
+    assert theirs.exists()
 
 
 @fault("Concurrency", "`train.py` twice at once in one folder", "both end well, in the right bytes")
