@@ -60,9 +60,12 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--recipe", required=True, metavar="NAME")
     args = parser.parse_args()
+    trained = [checkpoint.load(file) for file in args.weights]
+    if len({weights.network for weights in trained} | {file.stem for file in published()}) < 2:
+        parser.error("the card also scores the ensemble: name weights of both networks")
     FOLDER.mkdir(exist_ok=True)
-    for trained in map(checkpoint.load, args.weights):
-        checkpoint.save(FOLDER / f"{trained.network}.pth", halved(trained))
+    for weights in trained:
+        checkpoint.save(FOLDER / f"{weights.network}.pth", halved(weights))
     files = published()
     by_group, worst = scored([checkpoint.load(file) for file in files], args.data)
     write_csv(SCORES, by_group)
@@ -107,7 +110,7 @@ def card(files: Sequence[Path], recipe: str) -> str:
     named = " ".join(f"published/{file.name}" for file in files)
     lost = {row["name"]: 1 - float(row["dice"]) for row in rows(WORST)}
     missing = int(found[0]["photographs"]) * (1 - float(found[0]["ensemble"]))
-    wrong = [name for names in WRONG_TRUTH.values() for name in names]
+    wrong = [name for names in WRONG_TRUTH.values() for name in names if name in lost]
     return TEXT.format(
         recipe=recipe,
         device=" and ".join(dict.fromkeys(str(weights.environment["device"]) for weights in trained)),

@@ -110,13 +110,10 @@ def test_a_square_is_upright(tmp_path: Path, orientation: int) -> None:
     assert difference(open_square(path, 32), whole) <= 1
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16"])
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("RGBA", "WEBP"), ("LA", "TIFF"), ("I;16", "PNG")])
 def test_a_square_is_upright_whatever_its_pixels_are(tmp_path: Path, mode: str, kind: str) -> None:
     grey = np.asarray(picture().convert("L")).astype(np.uint16)
     image = Image.fromarray(grey << 8) if mode == "I;16" else picture().convert(mode)
-    if kind == "WEBP" and mode == "I;16":
-        pytest.skip("WebP has 8 bits a channel")
     path = stored(tmp_path / "x", image, kind, exif=exif(6))
     whole = open_photo(path).resize((32, 32), Image.Resampling.BILINEAR)
     assert difference(open_square(path, 32), whole) <= 2
