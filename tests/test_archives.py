@@ -129,11 +129,6 @@ def test_a_bomb_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "files" in refusal(tmp_path, packed(tmp_path, *((member(f"f{i}"), b"") for i in range(60))))
 
 
-@fault(
-    "Hostile",
-    "an archive that unpacks to far more than it is: by a file, links, many files, a header, holes",
-    "refused before it is written",
-)
 def test_a_bomb_of_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_FILES", 50)
     many = [(member(f"d{i}", tarfile.DIRTYPE), b"") for i in range(60)]
