@@ -65,10 +65,13 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
     overlay = params.overlaid(back, recipe["params"])
     laid = params.overlaid(without(params.read(params.FILE), gone), overlay)
     refuse_bad(laid, f"{path(args.name)} over {params.FILE}")
+    together = laid
     for change in args.set_param:
         further += ["-S", change]
-        for changed in varied(laid, change):
-            refuse_bad(changed, f"-S {change}")
+        together = next(varied(together, change), together)
+    for change in args.set_param:
+        for changed in varied(together, change):
+            refuse_bad(changed, f"-S {' -S '.join(args.set_param)}")
     if args.apply and further:
         raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
     if back or gone:

@@ -57,7 +57,7 @@ def test_every_recipe_of_the_repository_gives_valid_parameters(name: str, monkey
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_trains(name: Any, network: Any, place: Path) -> None:
     """An epoch of tiny pictures and a narrow network, but every choice of the recipe."""
-    narrow = {"train": {"batch_size": 4, "epochs": 2}, network: {"width": 8}}
+    narrow = {"train": {"batch_size": 4, "epochs": 4}, network: {"width": 8}}
     overlay = params.overlaid(params.read(ROOT / "recipes" / f"{name}.yaml")["params"], narrow)
     chosen = whole.check(params.overlaid(params.read(place / "params.yaml"), overlay), name).networks[network]
     settings, config = chosen.train, chosen.config
@@ -316,6 +316,18 @@ def test_list_shows_every_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.code == 0
     assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == NAMES
     assert done.out.count("reported: ") == 4
+
+
+def test_values_that_go_together_are_checked_together(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller size alone contradicts a recipe whose squares grow; without the growth it does not."""
+    add(place, "mine", "about: x\nparams: {data: {image_size: 64}, train: {sizes: [32, 64], epochs: 9}}\n")
+    monkeypatch.setattr(subprocess, "run", nothing_runs)
+    alone, growth = ["-S", "data.image_size=32"], ["-S", "train.sizes=[]"]
+    with pytest.raises(Refusal, match=r"-S data\.image_size=32: train\.sizes = .* must grow to data\.image_size"):
+        recipe.main(*recipe.arguments(["mine", *alone]))
+    for words in ([*alone, *growth], [*growth, *alone]):
+        with pytest.raises(AssertionError):  # all is well, and it would run
+            recipe.main(*recipe.arguments(["mine", *words]))
 
 
 @pytest.mark.parametrize(
