@@ -80,11 +80,8 @@ def refuse_reversed(train: Train, where: str, origin: str) -> None:
 
 def refuse_sizes(train: Train, side: int, what: str) -> None:
     """The last size is that of the photographs that validate, choose a threshold and are scored."""
-    sizes = list(train.sizes)
-    if not sizes:
-        return
-    wrong = ""
-    if sizes[-1] != side or sizes != sorted(sizes):
+    sizes, wrong = train.sizes, ""
+    if sizes and (sizes[-1] != side or sizes != sorted(sizes)):
         wrong = f"must grow to data.image_size, which is {side}"
     elif len(sizes) > train.epochs:
         wrong = f"are more than the epochs, of which there are {train.epochs}"
