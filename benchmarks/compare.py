@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, help="only this one, and no ensemble")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.workers))  # to score with
     todo = [run for group in args.groups for run in runs(group) if args.network in (None, run.network)]
     for side in sorted({run.values["data"]["image_size"] for run in todo}):
         cache(args.work, side, args.data)

@@ -191,8 +191,8 @@ bring, chosen without the mirrored look; [results.md](../docs/results.md) choose
 by 0.001.
 
 {above}
-This command scores them on the dataset in FOLDER. On those 3,302 photographs its `dice_native` is the first line; the
-official dataset has 367 more, at full size, so its figures may differ a little:
+This command scores them on the dataset in FOLDER. On those 3,302 photographs its row `dice_native` is the row "all"
+above. The official dataset has 367 more, at full size, so its figures may differ a little:
 
 ```
 {command}

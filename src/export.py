@@ -30,7 +30,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", type=Path, required=True, metavar="W", help="saved_models/*.pth")
     add("--out", type=Path, required=True, metavar="FILE", help="the ONNX file to write")
-    text = "count in 8 bits: a third of the size; takes some photographs of the kind that it will see"
+    text = "count in 8 bits: a quarter of the size; takes some photographs of the kind that it will see"
     add("--int8", type=Path, metavar="FOLDER", help=text)
     return parser.parse_args(words)
 

@@ -76,9 +76,7 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
         raise Refusal(f"--apply runs nothing, so {' '.join(further)} has no meaning with it", 2)
     if back or gone:
         said = [f"{key}={text(value)}" for key, value in params.flat(back)] + [f"no {key}" for key in gone]
-        print(
-            printable(f"as the last commit has it, since only other recipes choose it: {', '.join(said)}"), flush=True
-        )
+        print(printable(f"set back to the last commit, since only other recipes set it: {', '.join(said)}"), flush=True)
     if args.apply:
         apply(overlay, gone)
         print(f"{params.FILE} now holds the recipe {args.name}; `git diff {params.FILE}` shows it, `dvc repro` runs it")
@@ -228,7 +226,7 @@ def refuse_hopeless(recipe: Mapping[str, Any], changes: Sequence[str]) -> None:
             epochs = recipe["params"]["train"]["epochs"]
             raise Refusal(
                 f"{no_gpu(torch.version.cuda)}, and an epoch of this recipe, which has {epochs}, may take two hours on "
-                "a CPU: run it where a GPU is, or choose a length yourself, such as -S train.epochs=3"
+                "a CPU: run it where a GPU is, take laptop, or choose a length yourself, such as -S train.epochs=3"
             )
     source = chosen.get("data.source", recipe["params"].get("data", {}).get("source"))
     if source == "oxford" and not at_hand() and not any(reachable(mirror) for mirror in MIRRORS):

@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from project import AUTHOR, clone, commit, ran, shell
+from project import AUTHOR, SETTINGS, clone, commit, ran, shell
 from reliability import Recorder
 from shared.device import setup
 
@@ -20,9 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Inherited by the processes that tests start: threads that wait for each other must not keep a core busy meanwhile,
-    # and git commits on a machine where nobody has told it a name.
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"} | AUTHOR
+    # Inherited by the processes that tests start. Threads that wait for each other must not keep a core busy meanwhile,
+    # no GPU computes, and git commits whatever the user's own settings are.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": ""} | AUTHOR | SETTINGS
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
     if file := config.getoption("--reliability"):

@@ -54,6 +54,10 @@ class Request(BaseHTTPRequestHandler):
         else:
             self.answer(200, whole[:upto], len(whole))
 
+    def fall_silent(self) -> None:
+        """Until the client hangs up."""
+        self.rfile.read(1)
+
     def log_message(self, *_: object) -> None:
         pass
 

@@ -19,6 +19,13 @@ import training
 
 ROOT = Path(__file__).parents[1]
 AUTHOR = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+SETTINGS = {  # of git; they win over those of the user
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "commit.gpgsign",
+    "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "core.hooksPath",
+    "GIT_CONFIG_VALUE_1": os.devnull,
+}
 RESULTS = ("dataset", "saved_models", "metrics", "plots", ".resume")
 SMALL: dict[str, Any] = training.SMALL | {
     "data": {"source": "pets", "image_size": 32},

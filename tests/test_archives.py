@@ -155,13 +155,13 @@ def test_a_bomb_in_a_header(tmp_path: Path) -> None:
     "refused before it is written",
 )
 def test_a_sparse_bomb(tmp_path: Path) -> None:
-    """A file of a terabyte of holes takes a few bytes in the archive."""
-    sparse = member("holes", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT)
-    header = bytearray(sparse)
-    header[386:410] = b"%011o\0" % 0 + b"%011o\0" % 0  # one empty block
-    header[483:495] = b"%011o\0" % (1 << 32)  # of a file of 4 GiB
-    header[148:156] = b" " * 8
-    header[148:156] = b"%06o\0 " % sum(header)
+    """A file of 4 GiB of holes takes a few bytes in the archive."""
+    checksum, first_block, real_size = slice(148, 156), slice(386, 410), slice(483, 495)  # of a GNU header
+    header = bytearray(member("holes", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    header[first_block] = b"%011o\0%011o\0" % (0, 0)  # offset and length: empty
+    header[real_size] = b"%011o\0" % (4 << 30)
+    header[checksum] = b" " * 8
+    header[checksum] = b"%06o\0 " % sum(header)
     archive = tmp_path / "some.tar.gz"
     archive.write_bytes(gzip.compress(bytes(header) + bytes(1024)))
     assert "unpacks to more than" in refusal(tmp_path, archive)

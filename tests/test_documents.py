@@ -7,6 +7,8 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +34,12 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 drawing = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/stages.py")))
 GROUPS = {"64": "small", "128": "medium"}
+HELP_AT_ONCE = [
+    file
+    for folder in ("demo", "src")
+    for file in sorted((ROOT / folder).glob("*.py"))
+    if "# --help is answered before the slow imports." in file.read_text(encoding="utf-8")
+]
 
 
 def text(page: Path) -> str:
@@ -203,3 +211,14 @@ def test_no_page_says_a_thing_twice() -> None:
     ]
     longer = sorted(piece for piece in pieces if len(piece) > 60)
     assert [one for one, other in itertools.pairwise(longer) if one == other] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", HELP_AT_ONCE, ids=lambda script: script.name)
+def test_help_does_not_wait_for_the_slow_imports(script: Path) -> None:
+    command = [sys.executable, "-X", "importtime", str(script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "usage: " in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "utils" in imported
+    assert imported.isdisjoint({"torch", "dvc", "pandas", "matplotlib"})

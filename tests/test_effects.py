@@ -13,7 +13,7 @@ import params
 import train
 import training
 from learning.augment import augmented, draw
-from learning.engine import PRECISIONS, Trainer
+from learning.engine import NONE_YET, PRECISIONS, Trainer
 from learning.losses import loss_function
 from oxford_pet import BORDERS
 from params.training import Augment, Train
@@ -55,12 +55,17 @@ def test_the_network_learns_from_augmented_photographs_each_by_its_own_draws(mon
     torch.testing.assert_close(torch.cat(seen), expected[torch.cat(it.batches(len(TRAIN), 0))])
 
 
-def test_the_average_of_weights_is_what_is_kept() -> None:
-    it = trainer(ema=0.05, **ONE_STEP)  # of the first step, less than the beginning's own 0.1
-    first = it.network.state_dict()["head.weight"].clone()
-    last = epochs(it, 1).network.state_dict()["head.weight"]
-    assert not torch.equal(first, last)
-    torch.testing.assert_close(it.best["state"]["head.weight"], 0.05 * first + 0.95 * last)
+@pytest.mark.parametrize(("ema", "decays"), [(0.05, [0.05, 0.05]), (0.9, [1 / 10, 2 / 11])])
+def test_the_average_of_weights_is_what_is_kept(ema: float, decays: list[float]) -> None:
+    """In the first steps it takes more of the new weights than `ema` says."""
+    it = trainer(ema=ema, **ONE_STEP)
+    mean = it.network.state_dict()["head.weight"].clone()
+    for number, decay in enumerate(decays, 1):
+        it.best = dict(NONE_YET)
+        now = epochs(it, number).network.state_dict()["head.weight"]
+        assert not torch.equal(mean, now)
+        mean = decay * mean + (1 - decay) * now
+        torch.testing.assert_close(it.best["state"]["head.weight"], mean)
 
 
 def test_gradients_are_clipped_to_the_norm() -> None:
@@ -165,7 +170,7 @@ def test_patience_counts_epochs_without_a_better_one() -> None:
     assert [over(0.5, 0.4), over(0.5, 0.4, 0.4), over(0.5, 0.4, 0.6), over(1, 2, 3, 4)] == [False, True, False, True]
 
 
-def test_patience_and_plateau_compare_the_epochs_of_the_last_size() -> None:
+def test_patience_compares_the_epochs_of_the_last_size() -> None:
     """Those before it may score higher, on smaller squares."""
     it = trainer(epochs=8, patience=2, sizes=[16, 32])
     seen = []
@@ -173,6 +178,15 @@ def test_patience_and_plateau_compare_the_epochs_of_the_last_size() -> None:
         it.history.append({"valid_dice": score})
         seen.append((len(it.at_last_size), train.finished(it)))
     assert seen == [*[(0, False)] * 4, (1, False), (2, False), (3, True)]
+
+
+def test_plateau_compares_the_epochs_of_the_last_size() -> None:
+    steady: dict[str, Any] = {"schedule": "plateau", "plateau_patience": 0, "gamma": 0.5, "warmup": 0, "lr_min": 0}
+    it = trainer(epochs=8, sizes=[16, 32], lr=0.01, **steady)
+    it.history = [{"valid_dice": score} for score in (0.9, 0.8, 0.7, 0.6, 0.5)]
+    assert it.fit(TRAIN, 5, lambda *_: None)["lr"] == 0.01
+    it.history.append({"valid_dice": 0.4})
+    assert it.fit(TRAIN, 6, lambda *_: None)["lr"] == 0.005
 
 
 def test_mean_and_deviation_are_those_of_the_training_photographs(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_web_page_in_place_of_the_file(tmp_path: Path) -> None:
 @fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
 @pytest.mark.usefixtures("hurried")
 def test_a_server_that_says_nothing(tmp_path: Path) -> None:
-    assert "nothing came" in refusal(tmp_path, lambda _: time.sleep(0.2))
+    assert "nothing came" in refusal(tmp_path, Request.fall_silent)
 
 
 @fault("Input", "a server that falls silent or trickles", "given up after half a minute, one line")
@@ -211,7 +211,7 @@ def test_a_server_that_says_nothing(tmp_path: Path) -> None:
 def test_a_server_that_falls_silent_halfway(tmp_path: Path) -> None:
     def behave(request: Request) -> None:
         request.give(upto=request.start + 100 if request.start < 500 else request.start)
-        time.sleep(0.2)
+        request.fall_silent()
 
     assert "nothing came" in refusal(tmp_path, behave)
 

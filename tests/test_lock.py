@@ -95,7 +95,7 @@ def test_the_hash_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
         ("metrics/mine.json", "{}", "1: metrics/mine.json: no stage in dvc.lock has written it"),
         ("plots/mine.csv", "a", "1: plots/mine.csv: no stage in dvc.lock has written it"),
         ("plots/notes.txt", "a", ""),
-        ("src/train.py", "print(2)", "2: nothing is to be verified: src/train.py changed"),
+        ("src/train.py", "print(2)", "2: nothing can be verified: src/train.py changed"),
     ],
 )
 def test_a_file_with_another_content_is_named(clone: Path, name: str, content: str, says: str) -> None:
@@ -124,7 +124,7 @@ def test_a_result_that_is_gone_is_named(clone: Path, name: str) -> None:
 )
 def test_a_parameter_that_a_stage_read_is_named(clone: Path, change: Callable[[Any], Any], says: str) -> None:
     edit(clone, "params.yaml", change)
-    assert said(clone).startswith(says and f"2: nothing is to be verified: {says}") and bool(said(clone)) == bool(says)
+    assert said(clone).startswith(says and f"2: nothing can be verified: {says}") and bool(said(clone)) == bool(says)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_stage_that_changed_is_named(clone: Path, change: Callable[[Any], Any]
     edit(clone, "dvc.yaml", lambda values: change(values["stages"]))
     assert (
         said(clone)
-        == f"2: nothing is to be verified: {says} after the last run; run `dvc repro` and commit what it writes"
+        == f"2: nothing can be verified: {says} after the last run; run `dvc repro` and commit what it writes"
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import build
-from models.parts import Conv, bilinear_x2, reflect
+from models.parts import AttentionGate, Conv, bilinear_x2, nearest_x2, reflect
 from models.resnet34_unet import ResNet34Encoder, ResNet34UNet
 from models.unet import UNet
 
@@ -117,6 +117,22 @@ def test_the_bridge_and_other_choices_change_the_network(name: str) -> None:
     assert count(small(name, norm_affine=False)) < plain
     if name == "resnet34_unet":
         assert count(small(name, bridge=64)) > plain
+
+
+def test_an_attention_gate_is_that_of_its_paper() -> None:
+    """sigmoid(norm(psi relu(norm(W g) + norm(V x)))) x; a norm that has seen nothing only divides."""
+    gate, skip = torch.randn(2, 6, 5, 7), torch.randn(2, 4, 5, 7)
+    made = AttentionGate(6, 4, affine=True).eval()
+    names = ("of_gate", "of_skip", "weight")
+    w, v, psi = (made.get_parameter(f"{name}.0.weight")[:, :, 0, 0] / (1 + 1e-5) ** 0.5 for name in names)
+    inner = (torch.einsum("oc,bchw->bohw", w, gate) + torch.einsum("oc,bchw->bohw", v, skip)).clamp(min=0)
+    share = 1 / (1 + torch.exp(-torch.einsum("oc,bchw->bohw", psi, inner)))
+    torch.testing.assert_close(made(gate, skip), share * skip)
+
+
+def test_the_nearest_upsampling_repeats_each_pixel() -> None:
+    x = torch.randn(2, 3, 4, 5)
+    assert torch.equal(nearest_x2(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
 @BOTH

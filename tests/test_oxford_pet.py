@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from hostile import Malicious
 from oxford_pet import (
     BACKGROUND,
     BORDER,
@@ -234,11 +235,6 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(Refusal):
         SimpleOxfordPetDataset(tmp_path, "train")
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("executed"),))
 
 
 @fault("Hostile", "a pickle in place of tensors", "refused; nothing is executed")

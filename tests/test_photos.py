@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import photos
+from hostile import bomb
 from pets import make_pet
 from photos import Unusable, open_pair, open_photo, open_square
 from reliability import fault
@@ -233,11 +232,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("side", [9_500, 50_000])
 def test_a_bomb(tmp_path: Path, side: int) -> None:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    (tmp_path / "x.jpg").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))))
+    (tmp_path / "x.jpg").write_bytes(bomb(side, side))
     assert "more than 89,478,485 pixels" in reason(tmp_path / "x.jpg")
 
 

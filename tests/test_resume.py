@@ -7,11 +7,11 @@ import os
 import pickle
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from hostile import Malicious
 from learning import resume
 from reliability import fault
 
@@ -93,11 +93,6 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     resume.save(tmp_path / "x.state", {}, tensors)
     found = resume.read(tmp_path / "x.state")
     assert found is not None and all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("executed"),))
 
 
 def test_code_in_a_state_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import math
 import re
@@ -32,14 +33,15 @@ import models
 import train
 import training
 from dying import end_of, forked
-from learning import parallel, resume
+from learning import engine, parallel, resume
 from learning.engine import NotFinite, Trainer, explained, spoken, symptom, waiting
 from learning.origin import hash_of_code
+from oxford_pet import BACKGROUND
 from params.training import Augment, Train
 from reliability import fault
 from scoring.predict import Predictor
 from scripts import script
-from shared import checkpoint
+from shared import checkpoint, device
 from shared.inputs import CHANNELS, edges, gray, in_mode, statistics, unit
 from shared.metrics import confusion, dice
 from shared.thresholds import best_threshold, threshold_curves
@@ -63,6 +65,31 @@ def test_it_learns(name: str) -> None:
     assert it.best["valid_dice"] > 0.85
     assert it.history[-1]["train_loss"] < it.history[0]["train_loss"] / 2
     assert it.best["valid_dice"] == max(row["valid_dice"] for row in it.history)
+
+
+def test_the_numbers_of_an_epoch_are_means_over_photographs() -> None:
+    """The last batch of validation is smaller than the others. The rate is too small to change the weights."""
+    still: dict[str, Any] = {"lr": 1e-12, "lr_min": 0, "augment": dict.fromkeys(Augment.model_fields, 0)}
+    it = trainer(batch_size=4, shuffle=False, loss="bce", **still)
+    torch.nn.init.constant_(it.network.get_parameter("head.bias"), 0.1)  # no pixel has a score of 0
+    epochs(it, 1)
+
+    def counted(pixels: torch.Tensor, network: torch.nn.Module, at_once: int) -> np.ndarray:
+        """Loss, Dice and share of each photograph, then the means."""
+        with torch.no_grad():
+            scores = torch.cat([it.scores(network, unit(batch[..., :3])) for batch in pixels.split(at_once)]).numpy()
+        truths, rows = pixels[..., 3].numpy() != BACKGROUND, []
+        for score, truth in zip(scores.astype(float), truths, strict=True):
+            found = score >= 0
+            loss = np.log1p(np.exp(np.where(truth, -score, score))).mean()
+            rows.append([loss, 2 * (found & truth).sum() / (found.sum() + truth.sum()), found.mean()])
+        return np.mean(rows, 0)
+
+    (row,) = it.history
+    assert [row["valid_loss"], row["valid_dice"], row["valid_share"]] == pytest.approx(
+        counted(VALID, it.network.eval(), 1), abs=1e-5
+    )
+    assert [row["train_loss"], row["train_dice"]] == pytest.approx(counted(TRAIN, it.network.train(), 4)[:2], abs=1e-5)
 
 
 CHOICES: list[dict[str, Any]] = [
@@ -198,6 +225,17 @@ def test_a_loss_that_is_not_finite_stops_at_once() -> None:
     it = trainer(lr=10, optimizer="sgd", clip=0, momentum=0.9, warmup=0)
     it.loss = lambda scores, _: scores.mean() * float("nan")
     with pytest.raises(NotFinite, match=r"not finite in epoch 1, step 1, at lr .*try a lower lr"):
+        epochs(it, 1)
+
+
+@pytest.mark.parametrize("bad", [2, 4])
+def test_the_first_step_of_several_that_is_not_finite_is_named(bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU looks at many losses at once."""
+    monkeypatch.setitem(engine.CHECKS, "cpu", 3)
+    it = trainer(batch_size=4)
+    whole, steps = it.loss, itertools.count(1)
+    it.loss = lambda scores, trimaps: whole(scores, trimaps) * (float("nan") if next(steps) == bad else 1)
+    with pytest.raises(NotFinite, match=f"not finite in epoch 1, step {bad}, at lr"):
         epochs(it, 1)
 
 
@@ -450,6 +488,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (folder / "said.txt").write_bytes((done.stdout + done.stderr).encode())
     return folder
+
+
+def test_fp32_is_computed_as_on_every_processor(uninterrupted: Path) -> None:
+    assert json.loads((uninterrupted / "metrics/unet.json").read_text())["run"][0]["cpu"] == device.cpu()
 
 
 @fault(

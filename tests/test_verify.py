@@ -54,6 +54,13 @@ def test_other_bytes(here: dict[str, Any], code: int, says: str, capsys: pytest.
     assert says in printed
 
 
+@pytest.mark.parametrize("name", ["dataset/oxford-iiit-pet", "dataset/cache/train.npy", "metrics/data.json"])
+def test_data_must_be_the_same_on_every_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    there, here = ({**HASHES, name: mark} for mark in ("1", "2"))
+    assert verdict(there, here, results(), results(cpu="NEON")) == 1
+    assert capsys.readouterr().out.endswith(f"NOT reproduced: {name} differs, which is the same on every machine\n")
+
+
 def test_an_output_that_is_no_longer_made_is_seen() -> None:
     assert verdict(HASHES, {"metrics/test.json": "2"}, results(), results()) == 1
 

@@ -91,7 +91,7 @@ def test_what_agrees_is_trained_again(
 
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3000\n"
-NOT_RUN = "nothing is to be verified: "
+NOT_RUN = "nothing can be verified: "
 CASES: list[tuple[str, Change, str]] = [
     (
         "a Dice edited by hand",

@@ -21,7 +21,7 @@ from learning.engine import Trainer
 from models import build
 from params import whole
 from params.training import Train
-from shared.device import setup
+from shared.device import SAME_ON_EVERY_MAKE, SAME_ON_EVERY_WIDTH, setup
 from shared.inputs import CHANNELS, statistics
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,13 @@ def stage(folder: Path) -> None:
 
 
 def run(folder: Path, *before: str, model: str = "unet") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*before, model=model), cwd=folder, capture_output=True, text=True, check=False)
+    words = command(*before, model=model)
+    return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+def environment() -> dict[str, str]:
+    """For a process that must itself ask for the kernels that `setup` has asked for here."""
+    return {name: value for name, value in os.environ.items() if name not in SAME_ON_EVERY_MAKE | SAME_ON_EVERY_WIDTH}
 
 
 def paused(folder: Path) -> subprocess.Popen[str]:

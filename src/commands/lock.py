@@ -54,7 +54,7 @@ def refuse_stale(clone: Path, lock: Lock) -> None:
     if changed := [*changed_stages(clone, lock), *changed_code(clone, lock), *changed_params(clone, lock)]:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise Refusal(
-            f"nothing is to be verified: {printable(', '.join(changed[:3]))}{more} changed after the last run; "
+            f"nothing can be verified: {printable(', '.join(changed[:3]))}{more} changed after the last run; "
             "run `dvc repro` and commit what it writes",
             2,
         )

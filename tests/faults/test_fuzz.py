@@ -103,12 +103,12 @@ def replaced(values: dict[str, Any], path: list[int], value: Any, key: str | Non
     """Another value, at a place that the numbers lead to; under another key where one is given."""
     values = copy.deepcopy(values)
     place = values
-    for step in path:
-        name = list(place)[step % len(place)]
-        if not isinstance(place[name], dict) or not place[name] or step == path[-1]:
-            break
-        place = place[name]
-    place[name if key is None else key] = value
+    *sections, last = path
+    for number in sections:
+        below = list(place.values())[number % len(place)]
+        if isinstance(below, dict) and below:
+            place = below
+    place[list(place)[last % len(place)] if key is None else key] = value
     return values
 
 

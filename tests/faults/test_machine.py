@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reliability import fault
-from training import ROOT, outputs, run, workplace
+from training import ROOT, environment, outputs, run, workplace
 
 QEMU = shutil.which("qemu-x86_64")
 
@@ -24,6 +24,6 @@ def test_training_on_another_processor(tmp_path: Path) -> None:
     )
     assert run(here).returncode == 0
     command = [str(QEMU), "-cpu", "Haswell", sys.executable, str(ROOT / "src/train.py"), "--model", "unet"]
-    done = subprocess.run(command, cwd=there, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=there, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert outputs(here) == outputs(there)

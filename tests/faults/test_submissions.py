@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import shutil
-import struct
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from commands import run_lengths
+from hostile import bomb
 from oxford_pet import foreground
 from photos import Unusable
 from reliability import fault
@@ -76,16 +75,6 @@ def sixteen_bits(file: Path) -> None:
     Image.fromarray(np.full((48, 48), 65535, np.uint16)).save(file)
 
 
-def claiming(file: Path, width: int, height: int) -> None:
-    """A PNG of a few bytes that says that it is large."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))))
-
-
 def two_meanings(file: Path) -> None:
     """Number 0 is white and number 1 black."""
     image = Image.new("P", (48, 48))
@@ -124,8 +113,8 @@ MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "grey": (picture("L", 128), "holds values from 128 to 128"),
     "two meanings": (two_meanings, "has a palette whose numbers say one thing and whose colours another"),
     "all values": (lambda file: Image.linear_gradient("L").save(file), "holds values from 0 to 255"),
-    "huge": (lambda file: claiming(file, 1 << 20, 1 << 20), "pixels"),
-    "too few pixels": (lambda file: claiming(file, 400, 400), "cannot be read"),
+    "huge": (lambda file: file.write_bytes(bomb(1 << 20, 1 << 20, grey=True)), "pixels"),
+    "too few pixels": (lambda file: file.write_bytes(bomb(400, 400, grey=True)), "cannot be read"),
     "a folder": (folder, "is not a file"),
     "a link to the truth": (link_to_the_truth, "has a mask that is a link out of the folder"),
     "a link to nothing": (link_to_nothing, "is missing"),
