@@ -1,6 +1,6 @@
 """Do the tests hold the numbers? Small mistakes are made in the code, one at a time, and the tests must see each.
 
-    python benchmarks/mutants.py                            # every module below: about 170 changes
+    python benchmarks/mutants.py                            # every module below: about 200 changes
     python benchmarks/mutants.py learning/muon scoring      # these modules, or all of a folder
     python benchmarks/mutants.py learning/muon --each 0     # every change that there is
     python benchmarks/mutants.py --seed 2                   # other changes
@@ -53,6 +53,8 @@ TESTS = {  # module -> the files that test it, the quickest first
     "learning/schedule": ["test_schedule"],
     "learning/muon": ["test_muon"],
     "learning/seeds": ["test_seeds"],
+    "models/parts": ["test_models"],
+    "scoring/predict": ["test_evaluate"],
     "oxford_pet": ["test_oxford_pet"],
     "scoring/splits": ["test_splits"],
     "photos/leaks": ["test_leaks"],
@@ -105,6 +107,11 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "torch.arange(height).to(images) -> torch.arange(height)",
             "the division by the height makes floats of it; on a GPU it would fail",
         ),
+    ],
+    "scoring/predict": [
+        ("colours = ", "images.to(self.device) -> images", "on a GPU it would fail"),
+        ("if x.shape", "-2 -> 2", "of four axes, the last two begin at 2"),
+        ("if x.shape", "x.shape[-2:] == (height, width) -> False", "resized to the same size it stays the same"),
     ],
     "oxford_pet": [
         (

@@ -315,12 +315,13 @@ def test_augmentation_treats_a_mirror_image_alike(tta: str, side: int) -> None:
     assert augmented(images).shape == (2, side, side)
 
 
-@pytest.mark.parametrize(("tta", "sides"), [("flip", [32]), ("flip_scales", [24, 32, 40])])
-def test_augmentation_is_the_mean_over_mirror_images_and_sizes(tta: str, sides: list[int]) -> None:
+@pytest.mark.parametrize(("tta", "scales"), [("flip", [1]), ("flip_scales", [0.75, 1, 1.25])])
+def test_augmentation_is_the_mean_over_mirror_images_and_sizes(tta: str, scales: list[float]) -> None:
     """Here Pillow makes the other sizes, and brings what was found back to the photograph's."""
 
-    def sized(layers: torch.Tensor, side: int) -> torch.Tensor:
-        pictures = [Image.fromarray(layer.numpy()).resize((side, side), Image.Resampling.BILINEAR) for layer in layers]
+    def sized(layers: torch.Tensor, scale: float) -> torch.Tensor:
+        size = round(48 * scale), round(32 * scale)
+        pictures = [Image.fromarray(layer.numpy()).resize(size, Image.Resampling.BILINEAR) for layer in layers]
         return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
 
     def seen(view: torch.Tensor) -> torch.Tensor:
@@ -329,11 +330,11 @@ def test_augmentation_is_the_mean_over_mirror_images_and_sizes(tta: str, sides: 
 
     weights = untrained("unet")
     network = weights.build()
-    images = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(0, 256, (1, 32, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = []
-    for side in sides:
-        view = sized(unit(images)[0], side)
-        found += [sized(seen(view), 32), sized(seen(view.flip(-1)).flip(-1), 32)]
+    for scale in scales:
+        view = sized(unit(images)[0], scale)
+        found += [sized(seen(view), 1), sized(seen(view.flip(-1)).flip(-1), 1)]
     torch.testing.assert_close(Predictor(weights, tta, CPU)(images), torch.stack(found).mean(0), atol=1e-5, rtol=0)
 
 
