@@ -11,6 +11,8 @@ endif
 # uv where it is installed, but not in the environment that it would have to make anew.
 UV := $(filter-out $(CURDIR)/.venv/%,$(shell command -v uv 2>/dev/null))
 PIP := $(if $(UV),uv pip install --quiet --python $(SCRIPTS)/python,$(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check)
+# The make of macOS looks for programs on this PATH only with a shell that is not its usual one.
+SHELL := bash
 export PATH := $(CURDIR)/$(SCRIPTS):$(PATH)
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

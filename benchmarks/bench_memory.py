@@ -1,4 +1,4 @@
-"""What it saves that a step on a CPU takes the memory of the last one: an epoch with and without."""
+"""An epoch on a CPU: with memory kept from step to step, and with memory given back at each step."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
         ("harmonic = ", "1e-12 -> 1.25e-12", "no sum of two shares of pixels is so small and not 0"),
         (
             "boundary_f1(",
-            "boundary_f1(predicted, real) -> boundary_f1(real, predicted)",
+            "boundary_f1(predicted & counts, real & counts) -> boundary_f1(real & counts, predicted & counts)",
             "F1 is the same both ways round",
         ),
     ],
@@ -120,9 +120,8 @@ EQUIVALENT: dict[str, list[tuple[str, str, str]]] = {
             "NumPy's default",
         ),
         (
-            "if not (underscore",
-            "underscore and breed and number.isdecimal() and name.isprintable()"
-            " -> (breed and number.isdecimal() and name.isprintable())",
+            "if classes and not (sound",
+            "sound and underscore and breed and number.isdecimal() -> (sound and breed and number.isdecimal())",
             "without an underscore there is no breed either",
         ),
     ],

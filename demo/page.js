@@ -28,10 +28,13 @@ addEventListener("drop", (event) => {
 });
 
 part("camera").addEventListener("click", async () => {
+  part("camera").disabled = true; // a second stream would never be stopped
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: true });
   } catch (error) {
     return complain(`the camera cannot be used: ${error.message}; connect one and allow this page to use it`);
+  } finally {
+    part("camera").disabled = false;
   }
   part("video").srcObject = stream;
   part("viewfinder").showModal();

@@ -206,6 +206,8 @@ def share(source: Path, target: Path) -> None:
     if not reflinked(source, target):
         try:
             os.link(source, target)
+        except FileExistsError:
+            raise Refusal(f"{source}: this disk does not tell its name from that of another; rename one") from None
         except OSError:
             shutil.copyfile(source, target)
 

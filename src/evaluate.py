@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oxford_pet import BORDERS, SimpleOxfordPetDataset, foreground
+from oxford_pet import BORDERS, SimpleOxfordPetDataset, counted, foreground
 from params import load, networks
 from params.evaluation import Evaluate
 from progress import progress
@@ -219,9 +219,12 @@ def all_methods(predictors: Sequence[Predictor], baselines: Sequence[Tensor] = (
 
 
 def mean_mask(train: Pixels, border: str) -> Tensor:
-    """How often each pixel is pet in the training split."""
-    total = sum(foreground(batch[..., 3], border).sum(0) for batch in batches(train))
-    return torch.as_tensor(total) / len(train)
+    """How often each pixel is pet in the training split, of the photographs that count there."""
+    pet, all_ = torch.zeros(()), torch.zeros(())
+    for batch in batches(train):
+        counts = counted(batch[..., 3], border)
+        pet, all_ = pet + (foreground(batch[..., 3], border) & counts).sum(0), all_ + counts.sum(0)
+    return pet / all_.clamp(min=1)
 
 
 def validation_curves(methods: Methods, valid: Split, border: str) -> Tensor:

@@ -67,7 +67,7 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
     refuse_bad(laid, f"{path(args.name)} over {params.FILE}")
     together = laid
     for change in args.set_param:
-        further += ["-S", change]
+        further += ["-S", quoted(change)]
         together = next(varied(together, change), together)
     for change in args.set_param:
         for changed in varied(together, change):
@@ -136,7 +136,7 @@ def leftovers(name: str) -> tuple[dict[str, Any], list[str]]:
     """
     chosen = {other: dict(params.flat(read(other)["params"])) for other in names()}
     others = {key for other in chosen for key in chosen[other] if key not in chosen[name]}
-    shown = subprocess.run(["git", "show", f"HEAD:./{params.FILE}"], capture_output=True, text=True, check=False)
+    shown = subprocess.run(["git", "show", f"HEAD:./{params.FILE}"], capture_output=True, encoding="utf-8", check=False)
     here, committed = (
         dict(params.flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
         for text in (params.FILE.read_text(encoding="utf-8"), shown.stdout)
@@ -167,6 +167,13 @@ def nested(name: str, value: Any) -> dict[str, Any]:
 def override(key: str, value: Any) -> str:
     """An argument of `dvc exp run -S`; with ++ a key may be new."""
     return f"{'++' if key.startswith(OWN) else ''}{key}={text(value)}"
+
+
+def quoted(change: str) -> str:
+    """A `KEY=VALUE` whose value Hydra reads only in quotes: a folder with letters beyond English, or with ~."""
+    key, _, value = change.partition("=")
+    bare = not value.isascii() or "~" in value
+    return f"{key}={text(value)}" if bare and not re.search(r"[\[{(,'\"]", value) else change
 
 
 def text(value: Any) -> str:

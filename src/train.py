@@ -243,9 +243,10 @@ def write_results(name: str, trainer: Trainer, weights: checkpoint.Weights) -> N
         **weights.environment,
     }
     write_json(Path(f"metrics/{name}.json"), {"valid_dice": trainer.best["valid_dice"], "run": [run_of]})
-    best, origin = trainer.best, weights.origin
-    threshold = f", threshold {origin.threshold}" if origin else ""
-    say(f"{name}: best validation Dice {best['valid_dice']:.4f} in epoch {best['epoch']}{threshold}")
+    best = trainer.best
+    say(
+        f"{name}: best validation Dice {best['valid_dice']:.4f} in epoch {best['epoch']}, threshold {weights.threshold}"
+    )
 
 
 def size_of(trainer: Trainer) -> int:

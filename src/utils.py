@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-DECIMALS = 5  # of every number in a tracked output
+DECIMALS = 5  # of every number in a JSON file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,6 +54,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     name = Path(sys.argv[0]).stem
+    if isinstance(sys.stdout, io.TextIOWrapper):  # on Windows, a file or a pipe takes few letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

@@ -60,7 +60,10 @@ def main(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as room:
         clone = Path(room) / "clone"
         shell("git", *HARMLESS, "clone", "-q", "--", args.fork or str(Path.cwd()), str(clone))
-        shell("git", *HARMLESS, "-C", str(clone), "checkout", "-q", "--detach", args.revision)
+        branches = shell("git", "-C", str(clone), "branch", "--remotes", "--format=%(refname:short)").split()
+        branch = f"origin/{args.revision}"
+        revision = branch if branch in branches else args.revision
+        shell("git", *HARMLESS, "-C", str(clone), "checkout", "-q", "--detach", revision)
         if not args.fork and shell("git", "status", "--porcelain", "--untracked-files=no"):
             print("note: what is not committed is not verified")
         lock = read_lock(clone)
@@ -90,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
 def shell(*words: str) -> str:
     try:
         done = subprocess.run(
-            words, check=True, capture_output=True, text=True, env=os.environ | {"GIT_LFS_SKIP_SMUDGE": "1"}
+            words, check=True, capture_output=True, encoding="utf-8", env=os.environ | {"GIT_LFS_SKIP_SMUDGE": "1"}
         )
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", "") or str(error)

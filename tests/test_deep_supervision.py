@@ -84,3 +84,23 @@ def test_what_is_kept_is_the_network_alone_and_its_loss_is_that_of_its_own_mask(
         network.load_state_dict(kept[-1])
     assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-6)  # of the first step, before it
     assert any(not torch.equal(a, b) for a, b in zip(*(state.values() for state in kept), strict=True))
+
+
+def test_a_network_with_few_steps_has_as_many_masks_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = training.network()
+    assert isinstance(network, EncoderDecoder)
+    monkeypatch.setattr("training.network", lambda *_: Shallow(network))
+    it = training.epochs(training.trainer(deep_supervision=0.5), 1)
+    assert isinstance(it.learner, DeepSupervision) and len(it.learner.heads) == 1
+
+
+class Shallow(EncoderDecoder):
+    """The last two steps of a decoder."""
+
+    def __init__(self, whole: EncoderDecoder) -> None:
+        super().__init__()
+        self.whole, self.head = [whole], whole.head
+        self.decoder = torch.nn.ModuleList(list(whole.decoder)[-2:])
+
+    def decoded(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return self.whole[0].decoded(image)[-2:]

@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from shared import device
 from shared.device import SAME_ON_EVERY_WIDTH
 from training import environment
+from utils import Refusal
 
 SRC = Path(__file__).parents[1] / "src"
 ASKED = f"""
@@ -52,6 +55,16 @@ def test_portable_asks_for_the_kernels_that_every_processor_has(kind: str) -> No
         SAME_ON_EVERY_WIDTH if kind == "portable" else dict.fromkeys(SAME_ON_EVERY_WIDTH)
     )
     assert kind == "fast" or not used.startswith("AVX512")
+
+
+def test_a_gpu_on_which_torch_cannot_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nSearch for")
+
+    monkeypatch.setattr(torch, "ones", fail)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla P100")
+    with pytest.raises(Refusal, match=r"^Tesla P100: this torch cannot compute on it \(CUDA error: .* device\); run"):
+        device.refuse_unusable(torch.device("cuda", 0))
 
 
 def page_faults(*words: str) -> int:

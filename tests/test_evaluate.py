@@ -216,6 +216,13 @@ def test_the_mean_mask_is_that_of_the_training_photographs(project: Path) -> Non
     assert found["mean_mask"]["dice"] == found["all_foreground"]["dice"]
 
 
+def test_where_the_border_is_ignored_the_mean_mask_is_that_of_the_photographs_that_count() -> None:
+    pixels = torch.zeros(4, 1, 3, 4, dtype=torch.uint8)
+    pixels[..., 3] = torch.tensor([[1, 1, 3], [2, 3, 3], [1, 3, 3], [1, 2, 3]]).unsqueeze(1)
+    assert evaluate.mean_mask(pixels, "ignore").tolist() == [[0.75, 0.5, 0]]
+    assert evaluate.mean_mask(pixels, "pet").tolist() == [[0.75, 0.75, 1]]
+
+
 def test_the_table_has_how_much_of_a_photograph_is_pet(project: Path) -> None:
     evaluate.stage()
     truth = foreground(np.load(project / "dataset/cache/test.npy")[..., 3]).mean((1, 2))

@@ -414,6 +414,16 @@ def test_masks_need_no_photographs(six: Path) -> None:
     assert names(six)[0] in page
 
 
+def test_weights_need_the_photographs_and_masks_are_graded_without(six: Path) -> None:
+    (six / f"images/{names(six)[0]}.jpg").unlink()
+    masks = hand_in("masks", true_masks(six))
+    checkpoint.save(Path("a.pth"), bright())
+    done = script("grade", str(masks), "a.pth", "--data", str(six), "--out", "out")
+    assert done.code == 1
+    assert f"a.pth: weights are graded on photographs, but {six}/images lacks 1 of them" in done.err
+    assert float(summary()["masks"]["dice"]) == 1
+
+
 @pytest.mark.usefixtures("place")
 def test_without_data_the_cached_test_split() -> None:
     masks = hand_in("masks", true_masks(Path("dataset/oxford-iiit-pet")))

@@ -118,6 +118,11 @@ def test_without_nvidia_smi_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.
     assert driver.no_gpu("13.0") == driver.no_gpu(None) == "no GPU here"
 
 
+def test_of_a_mac_it_says_that_its_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert driver.no_gpu(None) == "the GPU of a Mac is not used"
+
+
 def test_the_page_shows_what_is_said() -> None:
     assert f"\n{driver.unfit('550.163.01', '13.0')}\n" in (ROOT / "docs/installation.md").read_text("utf-8")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import os
 import re
 import shlex
 import subprocess
@@ -178,7 +179,11 @@ def test_the_environment_has_the_torch_that_the_driver_takes(
     asked: list[tuple[str, ...]] = []
     monkeypatch.setenv("PATH", str(tools))
     run_cell(
-        "environment", PROJECT=tmp_path, VARIABLES=None, subprocess=subprocess, run=lambda *words: asked.append(words)
+        "environment",
+        PROJECT=tmp_path,
+        VARIABLES=dict(os.environ),
+        subprocess=subprocess,
+        run=lambda *words: asked.append(words),
     )
     *before, (make, target, torch, python) = asked
     assert before == ([] if uv else [(sys.executable, "-m", "pip", "install", "--quiet", "uv")])
@@ -189,10 +194,13 @@ def test_the_environment_has_the_torch_that_the_driver_takes(
 def test_a_gpu_counts_when_torch_can_compute_on_it(
     answer: str, gpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Else the commands do not see it."""
     (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/ready").touch()
+    fake_tools.program(tmp_path / ".venv/bin", "dvc", "exit 1", monkeypatch)
     fake_tools.program(tmp_path / "tools", "python", answer, monkeypatch)
-    assert run_cell("environment", PROJECT=tmp_path, VARIABLES=None, subprocess=subprocess)["GPU"] == gpu
+    variables = dict(os.environ) | {"CUDA_VISIBLE_DEVICES": "0"}
+    assert run_cell("environment", PROJECT=tmp_path, VARIABLES=variables, subprocess=subprocess)["GPU"] == gpu
+    assert variables["CUDA_VISIBLE_DEVICES"] == ("0" if gpu else "")
 
 
 @pytest.mark.parametrize(

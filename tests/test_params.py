@@ -238,6 +238,13 @@ def test_a_number_that_programs_read_differently_is_refused(tmp_path: Path, text
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("text", ["yes", "no", "on", "Off"])
+def test_a_word_that_is_a_flag_for_some_programs_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yaml").write_text(f"shuffle: {text}")
+    with pytest.raises(Refusal, match=f"{text!r} is not the same flag for every program .* write it true or false"):
+        params.read(tmp_path / "p.yaml")
+
+
 NOT_YAML = fault(
     "Input", "params.yaml that is empty, a list, no YAML, not text, or says a key twice", "one line, exit 2"
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from report import pictures
 from report.looks import KNOWN as LOOKS
 from report.pictures import EXCESS, MISSED, PANEL, Photo, rgb
 from results import NETWORKS
+from training import ROOT
 
 TEMPLATES = Path(__file__).parents[1] / ".dvc/plots"
 
@@ -195,6 +199,16 @@ def test_mistakes_are_told_apart_from_networks_and_from_each_other_without_red_a
     for mistake, others in ((EXCESS, [*networks, MISSED]), (MISSED, networks)):
         for other in others:
             assert np.abs(seen(mistake) - seen(other)).max() > 30, (mistake, other)
+
+
+def test_the_backend_of_a_notebook_is_not_taken() -> None:
+    """Which may be missing here: matplotlib then cannot be imported."""
+    code = "import report.pictures, matplotlib; print(matplotlib.get_backend())"
+    notebook = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | notebook, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "agg\n"
 
 
 def test_equal_numbers_give_equal_bytes() -> None:

@@ -246,6 +246,26 @@ def test_what_the_user_adds_wins_over_the_recipe(place: Path, monkeypatch: pytes
     assert (place / "asked").read_text() == "exp run --name mine -S train.lr=0.1 -S train.lr=0.2\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ("data.source=~/下載/pets", "data.source='~/下載/pets'"),
+        ("data.source=~/pets", "data.source='~/pets'"),
+        ("data.source=/data/My Pets", "data.source=/data/My Pets"),
+        ("data.source='~/下載'", "data.source='~/下載'"),
+        ("data.source=~/甲,~/乙", "data.source=~/甲,~/乙"),  # a sweep, whose values the user must quote
+        ("~unet.train", "~unet.train"),
+    ],
+)
+def test_a_folder_with_any_letters_reaches_dvc(given: str, passed: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    assert recipe.quoted(given) == passed
+    if "=" in passed and "," not in passed:
+        (overlay,) = OverridesParser.create().parse_overrides([passed])
+        assert overlay.value() == given.partition("=")[2].strip("'")
+
+
 def test_without_a_name_for_git_it_says_how_to_give_one(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,16 @@ def test_a_source_that_cannot_be_taken_up_any_more_is_said() -> None:
     assert (stale() or "").startswith("source: changed since the download, and cannot be taken up: source/annotations/")
 
 
+def test_own_lists_that_cannot_be_taken_up_any_more_are_named() -> None:
+    """Of archives, only they are compared."""
+    make_dataset(Path("source"), trainval=12, test=4)
+    lists = own.write_lists(Path("lists"), train=["pug_4"], val=["pug_8"], test=["pug_12"])
+    downloaded("source", lists="lists")
+    write_data_params(Path(), source="oxford", lists="lists")
+    (lists / "val.txt").unlink()
+    assert (stale() or "").startswith("lists: changed since the download, and cannot be taken up: lists/val.txt")
+
+
 @fault("Input", ROW, ENDS)
 def test_preprocess_and_summary_say_it(capsys: pytest.CaptureFixture[str]) -> None:
     make_dataset(Path("source"), trainval=12, test=4)

@@ -98,13 +98,14 @@ def test_it_can_end_before_the_training(
     scores = json.loads((fork / "metrics/test.json").read_text())
     assert capsys.readouterr().out.splitlines() == [
         "the committed results, code and parameters are those of dvc.lock; nothing was trained",
-        *(f"test Dice of {name}: {scores[name]['dice']:.4f} recorded" for name in ("unet", "resnet34_unet", "ensemble")),
+        *(f"test Dice of {name}: {scores[name]['dice']:.4f} recorded" for name in METHODS),
     ]
     (fork / "metrics/test.json").write_text("{}")
     commit(fork)
     assert checked(fork, "--no-training").startswith("metrics/test.json")
 
 
+METHODS = ("unet", "resnet34_unet", "ensemble")
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3000\n"
 NOT_RUN = "nothing can be verified: "
 CASES: list[tuple[str, Change, str]] = [
@@ -223,6 +224,18 @@ def test_a_consistent_forgery_is_found_by_training_again(
     assert out.splitlines()[-1].startswith(
         "NOT reproduced: outputs differ, although the machine is of the recorded kind"
     )
+
+
+@pytest.mark.parametrize("revision", ["another", "v1"])
+def test_another_branch_and_a_tag_are_checked(fork: Path, checked: Callable[..., str], revision: str) -> None:
+    """They are not what is checked out."""
+    shell(fork, "git", "checkout", "-q", "-b", "another")
+    (fork / "metrics/test.json").write_text("{}")
+    commit(fork)
+    shell(fork, "git", "tag", "v1")
+    shell(fork, "git", "checkout", "-q", "-")
+    assert checked(fork) == "trained again"
+    assert checked(fork, "--revision", revision).startswith("metrics/test.json")
 
 
 def test_an_earlier_commit_is_checked(fork: Path, checked: Callable[..., str]) -> None:

@@ -1,1 +1,1 @@
-"""What only the commands need: no stage reads it."""
+"""What only the commands need: the outputs of no stage depend on it."""

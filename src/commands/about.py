@@ -30,7 +30,7 @@ def about(file: Path, weights: Weights) -> str:
 def origin_of(origin: Origin | None) -> dict[str, str]:
     if origin is None:
         unknown = ("seed", "trained on", "validated on", "code", "best epoch", "threshold", "parameters")
-        return dict.fromkeys(unknown, "not known: weights of the first version do not say it")
+        return dict.fromkeys(unknown, "not known: these weights do not say it")
     return {
         "seed": str(origin.seed),
         **split("trained on", "train", origin.train),

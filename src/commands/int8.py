@@ -15,7 +15,7 @@ from photos import SUFFIXES, Unusable, open_square
 from utils import Refusal
 
 MOST = 100  # photographs; more change nothing that Dice would show
-# The layers that see whole pictures.
+# The layers that work on feature maps.
 LAYERS = ["Conv", "ConvTranspose", "MaxPool", "Concat"]
 
 

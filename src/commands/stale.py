@@ -31,15 +31,14 @@ def stale() -> str | None:
     except (Refusal, OSError):
         return None  # whoever reads params.yaml next says it
     source, lists = expanded(data.source), expanded(data.lists)
+    unpacked = is_folder(source)
+    if not unpacked and (not data.lists or not lists.is_dir() or data.breeds):
+        return None
+    where = source if unpacked else lists
     try:
-        if is_folder(source):
-            where, found = source, list(changes(source, data))
-        elif data.lists and lists.is_dir() and not data.breeds:
-            where, found = lists, list(other_lists(lists))
-        else:
-            return None
+        found = list(changes(source, data) if unpacked else other_lists(lists))
     except (Refusal, OSError) as error:
-        return f"{source}: changed since the download, and cannot be taken up: {error}"
+        return f"{where}: changed since the download, and cannot be taken up: {error}"
     return f"{where}: changed since the download: {len(found)}, such as {found[0]}; {REMEDY}" if found else None
 
 

@@ -67,6 +67,8 @@ def network(
     threshold = asked or weights.threshold
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     predictor, squares = Predictor(weights, "none", where), Decoded(folder, entries, weights.image_size)
+    if missing := known.keys() - squares.photographs.keys():
+        raise Refusal(f"{path}: weights are graded on photographs, but {folder}/images lacks {len(missing)} of them")
 
     def mask(name: str, height: int, width: int) -> np.ndarray:
         row = known[name]

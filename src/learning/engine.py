@@ -109,7 +109,7 @@ class Trainer:
             loss = self.loss(own, trimaps)
             counts = self.counts(is_pet(own.detach(), 0), trimaps)
             sums += torch.stack([loss.detach().double() * len(rows), dice(counts).sum()])
-            for mask, weight in zip(coarser, self.coarser_weights, strict=True):
+            for mask, weight in zip(coarser, self.coarser_weights, strict=False):  # a small network has fewer masks
                 loss = loss + weight * self.loss(mask, trimaps)
             self.step(loss, epoch * len(batches) + step)
             losses.append(loss.detach())
@@ -118,8 +118,8 @@ class Trainer:
                 losses.clear()
             on_step(step + 1, len(batches))
         seen = sum(map(len, batches)) * parallel.size()
-        loss, found = (parallel.summed(sums) / seen).tolist()
-        return {"lr": rate, "train_loss": loss, "train_dice": found}
+        mean_loss, mean_dice = (parallel.summed(sums) / seen).tolist()
+        return {"lr": rate, "train_loss": mean_loss, "train_dice": mean_dice}
 
     def step(self, loss: Tensor, number: int) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -144,9 +144,9 @@ class Trainer:
         for rows in mine.split(self.settings.batch_size):
             images, trimaps = self.fetch(pixels, rows, self.side(len(self.history)))
             scores = self.scores(network, images)
-            found = is_pet(scores, 0)
-            counts = self.counts(found, trimaps)
-            share = found.double().mean() * len(rows)
+            mask = is_pet(scores, 0)
+            counts = self.counts(mask, trimaps)
+            share = mask.double().mean() * len(rows)
             loss = self.loss(scores, trimaps).double() * len(rows)
             sums += torch.stack([loss, dice(counts).sum(), share])
         total, mean_dice, share = (parallel.summed(sums) / len(pixels)).tolist()
@@ -175,8 +175,8 @@ class Trainer:
         areas = [max(self.side(epoch), 1) ** 2 for epoch in range(first - 1, self.settings.epochs)]
         return sum(areas) / areas[0]
 
-    def counts(self, found: Tensor, trimaps: Tensor) -> Tensor:
-        return confusion(found, foreground(trimaps, self.border), counted(trimaps, self.border))
+    def counts(self, mask: Tensor, trimaps: Tensor) -> Tensor:
+        return confusion(mask, foreground(trimaps, self.border), counted(trimaps, self.border))
 
     def fetch(self, pixels: Tensor, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Colours in [0, 1] and trimaps on the device, whether the split lives there or in the memory map."""

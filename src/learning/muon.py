@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NARROWEST = 8  # with fewer output channels than this, as the last kernel has, AdamW is used
+NARROWEST = 8  # with fewer rows than this, as the last kernel has, AdamW is used
 LENGTH = 0.2  # the root mean square of AdamW's usual step, at a rate of 1 (arXiv 2502.16982)
 ROUNDS = (3, 2)  # of the iteration; between them it begins anew
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the polynomial that draws every singular value towards 1
@@ -59,7 +59,7 @@ class Muon(torch.optim.AdamW):
 
 
 def as_matrix(kernel: Tensor) -> Tensor:
-    """A row for each output, in the order of channels_last."""
+    """A row for each output channel (of a transposed convolution: each input), in the order of channels_last."""
     return kernel.movedim(1, -1).flatten(1)
 
 

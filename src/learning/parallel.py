@@ -102,13 +102,14 @@ def summed(values: Tensor) -> Tensor:
 
 
 def wrapped(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with gradients averaged over the processes, BatchNorm synchronised where the backend can (CUDA)."""
+    """The network with gradients averaged over the processes."""
     if size() == 1:
         return network
     return nn.parallel.DistributedDataParallel(network, [device.index] if device.type == "cuda" else None)
 
 
 def synchronised_norm(network: nn.Module, device: torch.device) -> nn.Module:
+    """With the statistics of BatchNorm over all processes, which only CUDA can compute."""
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if size() > 1 and device.type == "cuda" else network
 
 

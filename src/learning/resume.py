@@ -19,7 +19,7 @@ import torch
 from utils import printable, write_bytes
 
 Fingerprint = dict[str, str]
-STATES = 3  # of one network, kept of the last runs that did not end
+STATES = 3  # kept for each network: those of the last runs that did not end
 CHEAP = 0.2  # seconds: a state that is written faster is written after every epoch
 SHARE = 1 / 20  # a slower one may take at most this share of the run
 

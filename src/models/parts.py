@@ -1,4 +1,4 @@
-"""The blocks that both networks are built from, each named once."""
+"""The blocks that both networks are built from."""
 
 from __future__ import annotations
 

@@ -177,11 +177,20 @@ def _number(loader: _UniqueKeys, node: yaml.ScalarNode) -> float:
     return loader.construct_yaml_float(node)
 
 
-def _ambiguous(node: yaml.ScalarNode) -> yaml.constructor.ConstructorError:
-    why = f"{shown(node.value)} is not the same number for every program that reads YAML; write it in decimal digits"
+def _flag(loader: _UniqueKeys, node: yaml.ScalarNode) -> bool:
+    if node.value.lower() not in ("true", "false"):
+        raise _ambiguous(node, "flag", "true or false, or in quotes if it is a word")
+    return loader.construct_yaml_bool(node)
+
+
+def _ambiguous(
+    node: yaml.ScalarNode, kind: str = "number", advice: str = "in decimal digits"
+) -> yaml.constructor.ConstructorError:
+    why = f"{shown(node.value)} is not the same {kind} for every program that reads YAML; write it {advice}"
     return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_UniqueKeys.add_constructor("tag:yaml.org,2002:bool", _flag)
 _UniqueKeys.add_constructor("tag:yaml.org,2002:int", _whole_number)
 _UniqueKeys.add_constructor("tag:yaml.org,2002:float", _number)

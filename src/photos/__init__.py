@@ -72,7 +72,7 @@ def open_pair(path: Path, mask: Path, side: int) -> tuple[Image.Image, tuple[int
 
 
 def as_drawn_on(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The photograph as the one saw it who drew its mask, which has this size.
+    """The photograph as it was seen by the person who drew its mask; `size` is that of the mask.
 
     The official masks were drawn on the pixels as they are stored (MATLAB's imread knows nothing of EXIF), so an EXIF
     rotation is ignored, unless only the turned photograph has the mask's size: then the mask was drawn on what a

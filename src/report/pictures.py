@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+os.environ["MPLBACKEND"] = "agg"  # in a notebook it names a package that this environment need not have
 
 import matplotlib.style
 import numpy as np

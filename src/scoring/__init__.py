@@ -1,1 +1,1 @@
-"""How a trained network is scored: predictions, thresholds, scores, the photographs to score."""
+"""How a trained network is scored: predictions, scores, the photographs to score."""

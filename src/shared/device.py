@@ -9,10 +9,13 @@ import platform
 import torch
 
 from shared.driver import driver
+from utils import Refusal
 
-# Without these, libraries take other kernels on a processor by another maker, or with wider vectors: other last bits.
-SAME_ON_EVERY_MAKE = {"MKL_CBWR": "COMPATIBLE"}
-SAME_ON_EVERY_WIDTH = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+# Without these, libraries take other kernels on an x86-64 processor by another maker, or with wider vectors: other last
+# bits. Elsewhere torch would only warn of the names.
+X86 = platform.machine() in ("x86_64", "AMD64")
+SAME_ON_EVERY_MAKE = {"MKL_CBWR": "COMPATIBLE"} if X86 else {}
+SAME_ON_EVERY_WIDTH = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"} if X86 else {}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
@@ -36,8 +39,20 @@ def setup(threads: int, deterministic: bool = True, portable: bool = False) -> t
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
+    refuse_unusable(device)
     torch.backends.cuda.matmul.allow_tf32 = True  # as in convolutions; Muon's rounds are products of fp32
     return device
+
+
+def refuse_unusable(device: torch.device) -> None:
+    """A GPU that is too old for this build of torch is there all the same, until it shall compute."""
+    try:
+        torch.ones(1, device=device).sum().item()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        name = torch.cuda.get_device_name(device)
+        advice = "run `make TORCH=cu126`, or hide the GPU and take the CPU: CUDA_VISIBLE_DEVICES= before the command"
+        raise Refusal(f"{name}: this torch cannot compute on it ({reason}); {advice}") from None
 
 
 def keep_freed_memory() -> None:

@@ -22,6 +22,8 @@ def driver() -> str | None:
 
 def no_gpu(cuda: str | None) -> str:
     """Why a torch that was built for this CUDA sees no GPU, and what to do; None: it was built without CUDA."""
+    if sys.platform == "darwin":
+        return "the GPU of a Mac is not used"
     version = driver()
     return (version and unfit(version, cuda)) or "no GPU here"
 

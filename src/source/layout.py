@@ -51,7 +51,7 @@ def layout(source: Path, own_lists: str, breeds: Sequence[str]) -> Layout:
     masks = (source / "masks").is_dir() and not (annotations / "trimaps").is_dir()
     trimaps = source / "masks" if masks else annotations / "trimaps"
     photograph_of = {joined(name): file for name, file in pictures_in(source / "images", ".jpg").items()}
-    trimap_of = {joined(name): file for name, file in pictures_in(trimaps, ".png").items()}
+    trimap_files = {joined(name): file for name, file in pictures_in(trimaps, ".png").items()}
     if own_lists:
         lists = read_own(expanded(own_lists), official_lines(annotations), spaces=masks)
     elif annotations.is_dir():
@@ -70,13 +70,13 @@ def layout(source: Path, own_lists: str, breeds: Sequence[str]) -> Layout:
         for entry in filter(None, map(entry_of, kept if name != "list.txt" else [])):
             if photograph := photograph_of.get(entry.name):
                 files[f"images/{entry.name}.jpg"] = photograph
-            if trimap := trimap_of.get(entry.name) or (masks and trimap_of.get(f"{entry.name}_mask")):
+            if trimap := trimap_files.get(entry.name) or (masks and trimap_files.get(f"{entry.name}_mask")):
                 files[f"annotations/trimaps/{entry.name}.png"] = trimap
     odd = [file for name, file in files.items() if name.startswith("images") and not usual(file)]
     notes = [f"{file}: not a usual suffix of a photograph; taken as it is" for file in odd]
     if masks:
         alone = [
-            file for name, file in trimap_of.items() if not photograph_of.keys() & {name, name.removesuffix("_mask")}
+            file for name, file in trimap_files.items() if not photograph_of.keys() & {name, name.removesuffix("_mask")}
         ]
         notes += left_out(alone, "without a photograph")
     same = [file for file in (source / "images").glob("[!.]*") if photograph_of.get(joined(file.stem)) != file]
@@ -90,7 +90,7 @@ def joined(name: str) -> str:
 
 
 def left_out(files: Iterable[Path], why: str) -> list[str]:
-    """Nothing of none."""
+    """A note on the files that are left out; no note where there are none."""
     found = sorted(files)
     named = ", ".join(file.name for file in found[:NAMED]) + (" ..." if len(found) > NAMED else "")
     return [f"{found[0].parent}: {len(found)} {why}, left out: {named}"] if found else []
@@ -120,7 +120,7 @@ def official_lines(annotations: Path) -> dict[str, str]:
 
 
 def read_own(folder: Path, official: Mapping[str, str], spaces: bool) -> dict[str, list[str]]:
-    """Of a name alone, with or without a suffix, becomes the official line where there is one."""
+    """The lists in data.lists. A line with a name alone becomes the official line where there is one."""
     if not folder.is_dir():
         raise Refusal(f"data.lists = {folder}: no such folder; leave it empty for the official lists")
     lists = {name: lines_of(folder / name, f"data.lists needs {', '.join(OWN)}") for name in OWN}
@@ -143,8 +143,7 @@ def by_rule(names: Sequence[str], folder: Path) -> dict[str, list[str]]:
         if name.startswith("#") or not entry_of(name):
             raise Refusal(f"{folder}: {name!r} cannot stand in a list; rename it, without special characters")
     ordered = sorted(names)
-    test = ordered[::TEST]
-    return {"trainval.txt": [name for name in ordered if name not in {*test}], "test.txt": test}
+    return {"trainval.txt": [name for i, name in enumerate(ordered) if i % TEST], "test.txt": ordered[::TEST]}
 
 
 def check_breeds(breeds: Sequence[str], found: set[str]) -> None:
