@@ -36,7 +36,7 @@ from utils import Refusal, described, printable, replacing, run
 
 UNREAD = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")  # photographs all the same
 KINDS = ("mask", "overlay", "cutout", "compare")
-LONGEST = 100  # bytes of a NAME; file systems allow 255 with what is appended while it is written
+LONGEST = 200  # bytes of a NAME; file systems allow 255 with what is appended
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:

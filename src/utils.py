@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -146,12 +147,14 @@ def free_near(path: Path) -> int:
 def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not.
 
-    Its own in each process: of two that write the same file at once, both write it whole, and the later one stays.
+    Its own in each process: of two that write the same file at once, both write it whole, and the later one stays. It
+    has a hash in place of the name, which may be as long as a name can be.
     """
     with writing(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent.resolve())
-        part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+        digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+        part = path.with_name(f".{digest}.{platform.node()}.{os.getpid()}.part")
         try:
             yield part
             part.replace(path)
