@@ -5,7 +5,7 @@ python benchmarks/compare.py --data FOLDER GROUP...
 What a group compares, and under which common conditions, stands in benchmarks/experiments.yaml. A run that has its row
 is not run again (take the row out to measure it anew, and with it goes that of its ensemble); one that was interrupted
 goes on from its last epoch. Everything is made below --work, which holds a folder for each run. Of a group with
-`curves: true` docs/curves.csv keeps the validation Dice of each epoch and the seconds until then. `looks` names the
+`curves: true` docs/curves.csv keeps the validation Dice of each epoch and the seconds until then. `tta` names the
 kinds of test-time augmentation to score with, or `own` for that of the recipe alone. A group with `test: false` touches
 no test photograph.
 """
@@ -297,8 +297,8 @@ def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
     pixels_of = {name: SimpleOxfordPetDataset(cached, name).tensor() for name in splits_of(members[0])}
     own, fixed = settings.evaluate.tta, settings.evaluate.threshold
     row: Row = {"threshold": "", "tta": own} | dict.fromkeys(SCORES, "")
-    looks = plan.get("looks", list(SCALES))
-    for tta in [own] if looks == "own" else looks:
+    kinds = plan.get("tta", list(SCALES))
+    for tta in [own] if kinds == "own" else kinds:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
         by_threshold = threshold_curves(alone(predict), pixels_of["valid"], "pet", lambda _: None)[0]
         best = best_threshold(by_threshold)

@@ -135,7 +135,7 @@ def ordered() -> dict[str, Any]:
     def place(plan: dict[str, Any]) -> tuple[bool, int]:
         return "slice" in plan, 0 if "folds" in plan else -plan["common"]["data"]["image_size"]
 
-    here = {group: plan for group, plan in experiments().items() if plan.get("looks") != "own"}  # records.md has those
+    here = {group: plan for group, plan in experiments().items() if plan.get("page") != "records"}
     return dict(sorted(here.items(), key=lambda entry: place(entry[1])))
 
 
