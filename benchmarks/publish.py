@@ -115,12 +115,12 @@ def card(files: Sequence[Path], recipe: str) -> str:
     ]
     named = " ".join(f"published/{file.name}" for file in files)
     lost = {row["name"]: 1 - float(row["dice"]) for row in rows(WORST)}
-    missing = int(found[0]["photographs"]) * (1 - float(found[0]["ensemble"]))
+    scored = int(found[0]["photographs"])
+    missing = scored * (1 - float(found[0]["ensemble"]))
     wrong = [name for names in WRONG_TRUTH.values() for name in names if name in lost]
     counts = {"the truth is wrong": len(wrong)} | WENT_WRONG
     if sum(counts.values()) != len(lost):
         sys.exit(f"publish: {WORST}: sort its photographs by what went wrong, and write the counts into WENT_WRONG")
-    scored = int(found[0]["photographs"])
     return TEXT.format(
         recipe=recipe,
         device=" and ".join(dict.fromkeys(str(weights.environment["device"]) for weights in trained)),
