@@ -57,14 +57,24 @@ def test_portable_asks_for_the_kernels_that_every_processor_has(kind: str) -> No
     assert kind == "fast" or not used.startswith("AVX512")
 
 
-def test_a_gpu_on_which_torch_cannot_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("CUDA error: no kernel image is available for execution on the device", "run `make TORCH=cu126`"),
+        ("CUDA error: out of memory", "see with `nvidia-smi` who uses it"),
+    ],
+)
+def test_a_gpu_on_which_torch_cannot_compute_is_refused(
+    monkeypatch: pytest.MonkeyPatch, error: str, advice: str
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nSearch for")
+        raise RuntimeError(f"{error}\nSearch for")
 
     monkeypatch.setattr(torch, "ones", fail)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla P100")
-    with pytest.raises(Refusal, match=r"^Tesla P100: this torch cannot compute on it \(CUDA error: .* device\); run"):
+    with pytest.raises(Refusal) as refused:
         device.refuse_unusable(torch.device("cuda", 0))
+    assert str(refused.value).startswith(f"Tesla P100: this torch cannot compute on it ({error}); {advice}, or hide")
 
 
 def page_faults(*words: str) -> int:

@@ -45,14 +45,17 @@ def setup(threads: int, deterministic: bool = True, portable: bool = False) -> t
 
 
 def refuse_unusable(device: torch.device) -> None:
-    """A GPU that is too old for this build of torch is there all the same, until it shall compute."""
+    """A GPU that is too old for this build of torch, or full, is there all the same, until it shall compute."""
     try:
         torch.ones(1, device=device).sum().item()
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         name = torch.cuda.get_device_name(device)
-        advice = "run `make TORCH=cu126`, or hide the GPU and take the CPU: CUDA_VISIBLE_DEVICES= before the command"
-        raise Refusal(f"{name}: this torch cannot compute on it ({reason}); {advice}") from None
+        advice = "run `make TORCH=cu126`" if "no kernel image" in reason else "see with `nvidia-smi` who uses it"
+        raise Refusal(
+            f"{name}: this torch cannot compute on it ({reason}); {advice}, or hide the GPU and take the CPU: "
+            "CUDA_VISIBLE_DEVICES= before the command"
+        ) from None
 
 
 def keep_freed_memory() -> None:
