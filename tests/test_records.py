@@ -27,7 +27,7 @@ def test_a_race_that_ours_does_not_end_has_no_line() -> None:
 
 
 def test_a_record_has_the_mean_and_the_range_of_its_seeds() -> None:
-    same = {"parameters": "486553", "hardware": "CPU AVX2", "valid_dice": "0.9"}
+    same = {"parameters": "486553", "hardware": "CPU AVX2", "threads": "2", "valid_dice": "0.9"}
     rows = [
         {**same, "variant": variant, "network": network, "seed": seed, "seconds": seconds, "test_dice_native": dice}
         for variant, network, seed, seconds, dice in (
@@ -40,8 +40,8 @@ def test_a_record_has_the_mean_and_the_range_of_its_seeds() -> None:
     found = list(records.records(rows, "laptop"))
     dice, minutes = "0.912 (0.910 to 0.914)", "12 (10 to 15)"
     assert found == [
-        ["laptop", "UNet", "486,553", "1, 2", minutes, "0.900 (0.900 to 0.900)", dice, "CPU AVX2"],
-        ["laptop", "Ensemble", "486,553", "1", "20", "0.900", "0.920", "CPU AVX2"],
+        ["laptop", "UNet", "486,553", "1, 2", "CPU AVX2", "2", minutes, "0.900 (0.900 to 0.900)", dice],
+        ["laptop", "Ensemble", "486,553", "1", "CPU AVX2", "2", "20", "0.900", "0.920"],
     ]
 
 
