@@ -33,7 +33,7 @@ them were the training of UNet, 13 that of ResNet34-UNet. The test Dice (seed 42
 0.919 together. `make laptop` does the same and downloads the dataset first. On every x86-64 processor with AVX2 the
 weights are the same to the byte; the line `portable` of [performance.md](performance.md) says what that costs.
 
-Fewer epochs are enough for 0.90, also on a slow processor:
+Fewer epochs are enough for 0.90, and half an hour even on a slow processor:
 
 ```
 python src/recipe.py laptop -S train.epochs=16 -S ++resnet34_unet.train.epochs=16
@@ -52,11 +52,11 @@ several seeds, the mean comes first, then the lowest and the highest. The test D
 size, on 3,302 of the 3,669 test photographs, in a copy of the dataset whose photographs have at most 352 pixels on the
 longer side. Validation chose the epoch and the threshold.
 
-The runs of two threads came one after the other, as the recipe does it, and had the machine to themselves. Those of one
-thread were two side by side. Of these, the wide networks had the machine nearly to themselves; much of the rest ran
-beside the tests of the project, so its minutes and the ratios on this page are rough. Processors with AVX2 alone differ
-too: an epoch of UNet at 64 px took 28 seconds with both cores of the one that ran `laptop, 16 epochs`, and 21 seconds
-with one core of the other.
+The runs with two threads came one after the other, as the recipe trains, and had the machine to themselves. Those with
+one thread ran two at a time: the wide networks nearly alone, most others beside the tests of the project. So their
+minutes and the ratios below are rough. Processors with AVX2 alone differ, too. The one of `laptop, 16 epochs` is slow:
+with both of its cores an epoch of UNet at 64 px took 27 seconds, on the other 21 seconds with one core. So the chart
+leaves these runs out.
 """
 AGAINST = f"""## Against the best of the published recipes
 
@@ -73,8 +73,8 @@ METHOD = f"""## How it was measured
 
 `python benchmarks/compare.py --data FOLDER --workers 2 {GROUP} {IDEAS}` runs the trainings, whose rows stand in
 [results.csv](results.csv) and their epochs in [curves.csv](curves.csv).
-[experiments.yaml](../benchmarks/experiments.yaml) says what was changed. `python benchmarks/records_page.py` makes this
-page.
+[experiments.yaml](../benchmarks/experiments.yaml) says what was changed. Runs with two threads had no `--workers 2`.
+`python benchmarks/records_page.py` makes this page.
 """
 
 
