@@ -18,6 +18,7 @@ from utils import write_bytes
 
 GROUP, IDEAS = "laptop", "ideas"
 OURS, SHORT, WIDE, RIVAL = "laptop", "laptop, 16 epochs", "laptop, twice as wide", "rotate-bce-dice"
+TITLES = ("recipe", "network", "parameters", "seeds", "processor", "threads", "minutes", "validation Dice", "test Dice")
 PAGE, PICTURE = DOCS / "records.md", DOCS / "records.png"
 HEAD = """# Records: how short the way to a Dice is
 
@@ -36,7 +37,7 @@ weights are the same to the byte; the line `portable` of [performance.md](perfor
 Fewer epochs are enough for 0.90, and half an hour even on a slow processor:
 
 ```
-python src/recipe.py laptop -S train.epochs=16 -S ++resnet34_unet.train.epochs=16
+python src/recipe.py laptop -S train.epochs=16 -S '++resnet34_unet.train.epochs=16'
 ```
 
 With both networks twice as wide it passes 0.92. Trained side by side, they took about an hour:
@@ -52,11 +53,11 @@ several seeds, the mean comes first, then the lowest and the highest. The test D
 size, on 3,302 of the 3,669 test photographs, in a copy of the dataset whose photographs have at most 352 pixels on the
 longer side. Validation chose the epoch and the threshold.
 
-The runs with two threads came one after the other, as the recipe trains, and had the machine to themselves. Those with
-one thread ran two at a time: the wide networks nearly alone, most others beside the tests of the project. So their
-minutes and the ratios below are rough. Processors with AVX2 alone differ, too. The one of `laptop, 16 epochs` is slow:
-with both of its cores an epoch of UNet at 64 px took 27 seconds, on the other 21 seconds with one core. So the chart
-leaves these runs out.
+The runs with two threads came one after the other, as the recipe trains, and had the machine nearly to themselves.
+Those with one thread ran two at a time: the wide networks nearly alone, most others beside the tests of the project. So
+their minutes and the ratios below are rough. Processors with AVX2 alone differ, too. The one of `laptop, 16 epochs` is
+slow: with both of its cores an epoch of UNet at 64 px took 27 seconds, on the other 21 seconds with one core. So the
+chart leaves these runs out.
 """
 AGAINST = f"""## Against the best of the published recipes
 
@@ -67,7 +68,8 @@ with other trainings of this page.
 WORTH = """## What each idea was worth
 
 The recipe, half as long, with one thing changed. Points are those of validation Dice above or below the recipe itself,
-with the same seed. A difference of less than half a point may be chance. Only `always 128 px` has fewer epochs.
+with the same seed. A difference of less than half a point may be chance. Only `always 128 px` has fewer epochs. The run
+with the mirror alone has too many minutes: it had the slow processor, and other programs ran beside it.
 """
 METHOD = f"""## How it was measured
 
@@ -85,9 +87,7 @@ def main() -> None:
 
 def document() -> str:
     found, curves = of_group(GROUP), own_curves()
-    made, scores = ("seeds", "processor", "threads", "minutes"), ("validation Dice", "test Dice")
-    head = ("recipe", "network", "parameters", *made, *scores)
-    parts = [HEAD, table(head, (line for variant in (OURS, SHORT, WIDE) for line in records(found, variant)))]
+    parts = [HEAD, table(TITLES, (line for variant in (OURS, SHORT, WIDE) for line in records(found, variant)))]
     parts.append(f"![Validation Dice against minutes]({PICTURE.name})\n")
     if raced := list(races(curves)):
         parts += [AGAINST, table(("network", "its best", "its minutes", "our minutes", "ratio"), raced)]
