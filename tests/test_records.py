@@ -48,17 +48,17 @@ def test_a_record_has_the_mean_and_the_range_of_its_seeds() -> None:
 def test_an_idea_has_the_points_between_it_and_the_recipe() -> None:
     same = {"network": "unet", "fold": ""}
     rows = [
-        {**same, "variant": variant, "seed": seed, "seconds": seconds, "valid_dice": dice}
-        for variant, seed, seconds, dice in (
-            ("laptop", "1", "600", "0.900"),
-            ("AdamW", "1", "540", "0.880"),
-            ("laptop", "2", "660", "0.902"),
-            ("AdamW", "2", "540", "0.892"),
+        {**same, "variant": variant, "seed": seed, "valid_dice": dice}
+        for variant, seed, dice in (
+            ("laptop", "1", "0.900"),
+            ("AdamW", "1", "0.880"),
+            ("laptop", "2", "0.902"),
+            ("AdamW", "2", "0.892"),
         )
     ]
     assert list(records.ideas(rows)) == [
-        ["laptop", "UNet", "2", "-", "10 (10 to 11)"],
-        ["AdamW", "UNet", "2", "-1.5 (-2.0 to -1.0)", "9 (9 to 9)"],
+        ["laptop", "UNet", "2", "-", "0.901 (0.900 to 0.902)"],
+        ["AdamW", "UNet", "2", "-1.5 (-2.0 to -1.0)", "0.886 (0.880 to 0.892)"],
     ]
 
 
