@@ -69,9 +69,9 @@ WORTH = """## What each idea was worth
 
 The recipe, half as long, with one thing changed. Points are those of validation Dice above or below the recipe itself,
 with the same seed. A difference of less than half a point may be chance. Only `always 128 px` has fewer epochs, as many
-as the same time gives. AdamW saves a tenth of the time; batches of 16 take a thirtieth more, batches of 64 a tenth less.
-The weight decay of the recipe is 0.1, its batches have 32 photographs. A decay of 1 and batches of 16 bring UNet about a
-point each; the recipe does not have them yet, because its rows were measured before.
+as the same time gives. AdamW saves a tenth of the time; batches of 16 take a thirtieth more, those of 64 a tenth less.
+The recipe has a weight decay of 0.1 and batches of 32. A decay of 1 and batches of 16 bring UNet about a point each.
+They are not in the recipe yet, because its rows were measured before.
 """
 METHOD = f"""## How it was measured
 
