@@ -71,9 +71,11 @@ with other trainings of this page.
 """
 WORTH = """## What each idea was worth
 
-The recipe, half as long, with one thing changed. Points are those of validation Dice above or below the recipe itself,
-with the same seed. A difference of less than half a point may be chance. Only `always 128 px` has fewer epochs, as many
-as the same time gives. AdamW saves a tenth of the time; batches of 16 take a thirtieth more, those of 64 a tenth less.
+The recipe, half as long, with what the first column names changed. Points are those of validation Dice above or below
+the recipe itself, with the same seed. A difference of less than half a point may be chance. Only `always 128 px` has
+fewer epochs, as many as the same time gives. AdamW and batches of 64 save about a tenth of the time; batches of 16 take
+hardly more.
+
 The recipe has a weight decay of 0.1 and batches of 32. A decay of 1 with batches of 16 brings most, to both networks.
 They are not in the recipe yet, because most rows of this page were measured before; the rows of 12 epochs have them.
 """
