@@ -42,7 +42,6 @@ SMALL = [
     "unet.width=4",
     "resnet34_unet.width=4",
     "resnet34_unet.decoder=[16,8,4,4,4]",
-    "resnet34_unet.train.epochs=1",
     "resnet34_unet.train.sizes=[]",
 ]
 
