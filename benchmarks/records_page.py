@@ -30,7 +30,10 @@ for it on the real dataset, from scratch. The recipe is `laptop`; nothing of it 
 python src/recipe.py laptop -S data.source=FOLDER
 ```
 
-With each of three seeds both networks pass 0.90, after 24 to 27 minutes of training together on a slow processor.
+With each of three seeds both networks pass 0.90, after 24 to 27 minutes of training together on a slow processor. The
+whole command took 27 minutes there, from the archives in FOLDER to the report page, of which UNet's training took 10
+and that of ResNet34-UNet 13. The test Dice (seed 42) was 0.912 and 0.910, and 0.916 together.
+
 `make laptop` does the same and downloads the dataset first. On every x86-64 processor with AVX2 the weights are the
 same to the byte; the line `portable` of [performance.md](performance.md) says what that costs.
 
