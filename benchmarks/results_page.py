@@ -33,8 +33,8 @@ HEAD = """# Results on real photographs
 
 This page compares our [recipe](glossary.md#recipe) with those of four published systems, and each choice in our recipe
 with its alternatives. [report.md](report.md) says what follows from it, [records.md](records.md) what a laptop reaches
-in half an hour. The photographs of the first groups are the whole dataset, but for a tenth of its test photographs; the
-others were made earlier, with a [slice](glossary.md#slice) of it.
+in half an hour. The first groups have the whole dataset, except for a tenth of its test photographs. The other groups
+are older and have a [slice](glossary.md#slice) of it.
 
 ## Ours and the best of the published recipes
 

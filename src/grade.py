@@ -16,6 +16,7 @@ exit code is 1 when anything could not be read.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ def opened(args: argparse.Namespace, truth: grades.Truth) -> tuple[list[Submissi
 def refuse_mixing(out: Path | None, inputs: Sequence[Path | None]) -> None:
     if out and out.exists() and not out.is_dir():
         raise Refusal(f"{out}: is a file; --out takes a folder")
-    if out and out.resolve() in [path.resolve() for path in inputs if path]:
+    if out and os.path.realpath(out) in [os.path.realpath(path) for path in inputs if path]:
         raise Refusal(f"{out}: is graded or compared with; choose another --out, results would mix with it")
 
 

@@ -50,9 +50,11 @@ def main() -> None:
     photos = read_photos(Path("dataset/predictions.npz"), by_image, names, values["data"]["border"])
     dataset = read_png(IMAGES / "dataset.png")
 
+    kept = {name: row["best_epoch"] for name, row in training.items()}  # of those at full size, where squares grow
+    lowest = {name: int(table["epoch"][table["valid_loss"].to_numpy().argmin()]) for name, table in histories.items()}
     drawn = {
-        "curves_dice": pictures.curves(histories, "dice", "Dice", best="max"),
-        "curves_loss": pictures.curves(histories, "loss", "Loss", best="min"),
+        "curves_dice": pictures.curves(histories, "dice", "Dice", kept),
+        "curves_loss": pictures.curves(histories, "loss", "Loss", lowest),
         "dice_distribution": pictures.distribution({name: by_image[f"{name}_dice"].to_numpy() for name in learnt}),
         "dice_by_breed": pictures.by_group(by_group, learnt),
         "thresholds": pictures.thresholds(curve, scores.of(learnt, "threshold")),

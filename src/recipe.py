@@ -18,6 +18,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +32,7 @@ import params
 from download import ARCHIVES, DOWNLOADS, MIRRORS
 from params.whole import check
 from shared.driver import no_gpu
-from utils import Refusal, described, printable, run, write_bytes
+from utils import Refusal, described, exit_code, printable, run, write_bytes
 
 RECIPES = Path("recipes")
 CONNECT = 5  # seconds to wait for a mirror
@@ -60,10 +62,10 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
             if "reported" in recipe:
                 print(printable(f"{'':16} reported: {recipe['reported']}"))
         return
-    recipe = read(args.name)
+    recipe, values = read(args.name), params.read(params.FILE)
     back, gone = leftovers(args.name)
     overlay = params.overlaid(back, recipe["params"])
-    laid = params.overlaid(without(params.read(params.FILE), gone), overlay)
+    laid = params.overlaid(without(values, gone), overlay)
     refuse_bad(laid, f"{path(args.name)} over {params.FILE}")
     together = laid
     for change in args.set_param:
@@ -88,7 +90,7 @@ def main(args: argparse.Namespace, further: list[str]) -> None:
     command = [dvc(), "exp", "run", "--name", name, *overrides, *further]
     print(printable(f"experiment {name}: dvc exp run {' '.join(command[3:])}"), flush=True)
     apply({}, gone)  # DVC takes keys away too, but where none is left it writes what is no YAML
-    sys.exit(subprocess.run(command, check=False).returncode)
+    sys.exit(exit_code(command))
 
 
 def refuse_bad(values: Mapping[str, Any], origin: str) -> None:
@@ -104,9 +106,12 @@ def varied(values: Mapping[str, Any], change: str) -> Iterator[dict[str, Any]]:
     if given and key[:1] != "~" and "(" not in several:
         for value in [several] if several[:1] in ("[", "{", "'", '"') else several.split(","):
             try:
-                yield params.overlaid(values, nested(key, YAML(typ="safe").load(value)))
+                found = YAML(typ="safe").load(value)
+            except ValueError:  # a date that is none
+                found = value
             except YAMLError:
                 return
+            yield params.overlaid(values, nested(key, value if isinstance(found, date) else found))
 
 
 def names() -> list[str]:
@@ -137,16 +142,20 @@ def leftovers(name: str) -> tuple[dict[str, Any], list[str]]:
     chosen = {other: dict(params.flat(read(other)["params"])) for other in names()}
     others = {key for other in chosen for key in chosen[other] if key not in chosen[name]}
     shown = subprocess.run(["git", "show", f"HEAD:./{params.FILE}"], capture_output=True, encoding="utf-8", check=False)
-    here, committed = (
-        dict(params.flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
-        for text in (params.FILE.read_text(encoding="utf-8"), shown.stdout)
-    )
+    here, committed = map(values_of, (params.FILE.read_text(encoding="utf-8"), shown.stdout))
     back: dict[str, Any] = {}
     for key, value in committed.items():
         if key in others and here.get(key, value) != value:
             back = params.overlaid(back, nested(key, value))
     gone = [key for key in here if key in others and key.startswith(OWN) and key not in committed]
     return back, gone if committed else []
+
+
+def values_of(text: str) -> dict[str, Any]:
+    """By their flat names; none of a text that is no YAML."""
+    with suppress(YAMLError, AttributeError):
+        return dict(params.flat(YAML(typ="safe").load(text) or {}))  # for which 1e-05 is a number, as DVC writes it
+    return {}
 
 
 def without(values: Mapping[str, Any], names: Collection[str], prefix: str = "") -> dict[str, Any]:
@@ -269,8 +278,9 @@ def reachable(url: str) -> bool:
 
     proxy = select_proxy(url, get_environ_proxies(url))
     address = urlsplit(prepend_scheme_if_needed(proxy, "http") if proxy else url)
+    port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        socket.create_connection((address.hostname, address.port or 443), timeout=CONNECT).close()
+        socket.create_connection((address.hostname, port), timeout=CONNECT).close()
     except OSError:
         return False
     return True

@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,6 +79,18 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         end(f"{name}: out of memory; end what else uses it (`top` and `nvidia-smi` show that), then run again", 1)
     sys.exit(0)
+
+
+def exit_code(command: Sequence[str], **options: Any) -> int:
+    """Of a program that may run for hours. What stops this one stops it too, with all that it has started."""
+    with subprocess.Popen(command, process_group=0, **options) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            if hasattr(os, "killpg"):  # not on Windows
+                os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
 
 
 def out_of_memory(error: Exception) -> bool:

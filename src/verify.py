@@ -30,7 +30,7 @@ import yaml
 
 import params
 from commands.lock import outputs, read_lock, refuse_edited, refuse_stale
-from utils import Refusal, described, printable, run
+from utils import Refusal, described, exit_code, printable, run
 
 TOLERANCE = 0.02  # of a test Dice between two machines
 SCORES, REPORT = "metrics/test.json", "plots/report.html"
@@ -93,7 +93,12 @@ def main(args: argparse.Namespace) -> None:
 def shell(*words: str) -> str:
     try:
         done = subprocess.run(
-            words, check=True, capture_output=True, encoding="utf-8", env=os.environ | {"GIT_LFS_SKIP_SMUDGE": "1"}
+            words,
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"GIT_LFS_SKIP_SMUDGE": "1"},
         )
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", "") or str(error)
@@ -124,7 +129,7 @@ def results(clone: Path) -> Metrics:
             if name != SCORES:
                 dict(found[name]["run"][0])
         dict(dices(found[SCORES]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Refusal(f"metrics: not what train.py and evaluate.py write ({type(error).__name__}: {error})") from None
     return found
 
@@ -137,7 +142,7 @@ def repro(clone: Path) -> None:
     """Every stage, even where a cache shared by several clones knows its result."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
-    if code := subprocess.run(command, cwd=clone, env=os.environ | {"PATH": path}, check=False).returncode:
+    if code := exit_code(command, cwd=clone, env=os.environ | {"PATH": path}):
         raise Refusal(f"dvc repro failed in the clone (exit code {code}); its lines above say why")
 
 
@@ -203,7 +208,7 @@ def other_packages(pins: Path) -> Iterator[str]:
             installed = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # for another system
-        if installed not in versions:
+        if installed.partition("+")[0] not in versions:  # the build of torch stands with each training
             yield f"{name}: {' or '.join(versions)} in {pins}, {installed} installed"
 
 

@@ -231,6 +231,7 @@ def test_the_smallest_and_the_largest_picture_are_plausible(side: int) -> None:
         {"environment": {"text": "x" * 1001}},
         {"environment": {"numbers": [0] * 2000}},
         {"environment": {"number": math.nan}},
+        {"environment": [1]},
         {"environment": {"number": 10**20}},
     ],
     ids=short,

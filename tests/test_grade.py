@@ -361,6 +361,60 @@ def test_photographs_to_masks_to_csv_to_grade(six: Path) -> None:
     assert found["masks"]["surplus"] == found["runs.csv"]["surplus"] == "4"  # the photographs of trainval
 
 
+@pytest.mark.usefixtures("six")
+def test_a_link_to_the_truth_is_no_submission() -> None:
+    Path("linked").symlink_to("data/annotations/trimaps")
+    hand_in("masks", true_masks(Path("data")))
+    done = script("grade", "linked", "masks", "--data", "data", "--out", "out")
+    assert done.code == 1 and "linked: is a link to the truth in data; a submission is" in done.err
+    assert float(summary()["masks"]["dice"]) == 1
+    assert float(graded("data/annotations/trimaps")["trimaps"]["dice"]) == 1  # of whoever names it
+
+
+@pytest.mark.usefixtures("data")
+def test_a_mask_that_leads_to_itself_stops_no_other() -> None:
+    Path("loop").mkdir()
+    Path("loop/pug_1.png").symlink_to("pug_1.png")
+    Path("around").symlink_to("around")
+    hand_in("masks", {"pug_1": MASK})
+    done = script("grade", "loop", "around", "masks", "--data", "data", "--out", "out")
+    assert done.code == 1, done.err
+    assert summary()["loop"]["unreadable"] == "1"
+    assert float(summary()["masks"]["dice"]) == pytest.approx(DICE["pet"], abs=1e-5)
+
+
+@pytest.mark.usefixtures("data")
+def test_a_mask_much_larger_than_its_photograph_is_not_decoded() -> None:
+    larger = MASK.repeat(5, 0).repeat(5, 1)
+    done = script("grade", str(hand_in("masks", {"pug_1": larger})), "--data", "data", "--out", "out")
+    assert done.code == 1 and summary()["masks"]["unreadable"] == "1"
+    assert "more than 16 times the photograph" in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (PermissionError(13, "Permission denied"), "cannot be read: Permission denied"),
+        (MemoryError(), "does not fit into memory"),
+        (RuntimeError("CUDA out of memory"), "does not fit into memory"),
+    ],
+)
+def test_a_mask_that_cannot_be_had_counts_as_empty(error: Exception, problem: str) -> None:
+    def fails(*_: object) -> np.ndarray:
+        raise error
+
+    mask, said = grades.mask_of(submissions.Submission("a", "masks", fails), "pug_1", (2, 3))
+    assert (mask.shape, bool(mask.any()), said) == ((2, 3), False, problem)
+
+
+def test_a_mistake_in_the_code_is_not_hidden() -> None:
+    def fails(*_: object) -> np.ndarray:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        grades.mask_of(submissions.Submission("a", "weights", fails), "pug_1", (2, 3))
+
+
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,7 @@ def test_a_result_that_is_gone_is_named(clone: Path, name: str) -> None:
         (lambda values: values["train"].update(lr="1e-3"), ""),
         (lambda values: values.update(seed=42.0), ""),
         (lambda values: values.update(threads=3), ""),
+        (lambda values: values.update(seed=10**400), "params.yaml: seed changed"),
     ],
 )
 def test_a_parameter_that_a_stage_read_is_named(clone: Path, change: Callable[[Any], Any], says: str) -> None:
@@ -133,6 +134,7 @@ def test_a_parameter_that_a_stage_read_is_named(clone: Path, change: Callable[[A
         (lambda stages: stages["train"].update(cmd="python src/forge.py"), "dvc.yaml: train changed"),
         (lambda stages: stages.pop("train"), "dvc.yaml: train changed"),
         (lambda stages: stages.update(more={"cmd": "x"}), "dvc.yaml: more changed"),
+        (lambda stages: stages.update(train=5), "dvc.yaml: train changed"),
     ],
 )
 def test_a_stage_that_changed_is_named(clone: Path, change: Callable[[Any], Any], says: str) -> None:
@@ -141,6 +143,15 @@ def test_a_stage_that_changed_is_named(clone: Path, change: Callable[[Any], Any]
         said(clone)
         == f"2: nothing can be verified: {says} after the last run; run `dvc repro` and commit what it writes"
     )
+
+
+def test_lists_that_hold_each_other_are_not_unfolded(clone: Path) -> None:
+    """A few lines that are billions of values."""
+    laughs = ["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
+    text = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text("\n".join([*laughs, "laughs: *a11", text]))
+    edit(clone, "dvc.lock", lambda values: values["stages"]["train"]["params"]["params.yaml"].update(laughs=1))
+    assert "params.yaml: laughs changed" in said(clone)
 
 
 def test_of_three_changes_all_are_named(clone: Path) -> None:
@@ -164,6 +175,10 @@ def test_of_many_changes_three_are_named(clone: Path) -> None:
         ("stages: {a: {deps: [{path: 1, md5: x}]}}", "dvc.lock: an input or output has no path or no md5"),
         ("stages: {a: {deps: [x]}}", "dvc.lock: an input or output has no path or no md5"),
         ("stages: {a: {outs: [{path: ../x.json, md5: a}]}}", "metrics/unet.json: no stage"),
+        ("stages: {a: {deps: 5}}", "dvc.lock: deps and outs are no lists"),
+        ("stages: {a: {outs: {path: x}}}", "dvc.lock: deps and outs are no lists"),
+        ("stages: {a: {params: [y]}}", "dvc.lock: deps and outs are no lists, or params no mapping"),
+        ("stages: {a: {params: {params.yaml: [y]}}}", "dvc.lock: deps and outs are no lists, or params no mapping"),
         ("a: [", "dvc.lock: not valid YAML"),
         ("x: &x [*x]", "dvc.lock: not valid YAML"),
     ],
@@ -175,7 +190,7 @@ def test_a_lock_of_another_shape_is_refused(clone: Path, content: str, says: str
 
 def test_links_and_paths_that_lead_out_are_not_followed(clone: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
-    for path in ("../secret", str(tmp_path / "secret"), "src/../../secret"):
+    for path in ("../secret", str(tmp_path / "secret"), "src/../../secret", "src/a\0b"):
         with pytest.raises(Refusal, match="is a link, or leads out of the repository"):
             lock.hash_of(clone, path)
     (clone / "link").symlink_to(clone / "src/train.py")

@@ -149,6 +149,7 @@ def test_a_mask_of_another_size(tmp_path: Path, mask: tuple[int, int]) -> None:
 def test_broken_exif_does_not_hide_the_photograph(tmp_path: Path) -> None:
     for number, exif in enumerate((b"no TIFF header", b"MM\0*\0\0\0\x08\0\x09 nine tags, not there")):
         path = stored(tmp_path / f"{number}.jpg", picture(), "JPEG", exif=b"Exif\0\0" + exif)
+        assert open_square(path, 30).size == (30, 30)
         assert open_photo(path).size == (90, 60)
     code = "import pathlib, photos, sys; photos.open_photo(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(path)]

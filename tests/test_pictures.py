@@ -49,7 +49,7 @@ def history(valid: float, epochs: int) -> pd.DataFrame:
 @pytest.mark.parametrize("quantity", ["dice", "loss"])
 def test_curves_show_both_networks_the_better_one_where_it_belongs(epochs: int, quantity: str) -> None:
     histories = {"unet": history(0.9, epochs), "resnet34_unet": history(0.6, epochs)}
-    picture = decoded(pictures.curves(histories, quantity, quantity.title(), "max" if quantity == "dice" else "min"))
+    picture = decoded(pictures.curves(histories, quantity, quantity.title(), dict.fromkeys(NETWORKS, 1)))
     unet, resnet = (places(picture[120:], LOOKS[name].colour)[0] for name in NETWORKS)  # below the legend
     assert picture.shape[0] > 400 and picture.shape[1] > 600
     assert len(unet) > 20 and len(resnet) > 20
@@ -60,7 +60,7 @@ def test_a_bad_first_epoch_does_not_flatten_the_other_losses() -> None:
     def spread(first: float) -> float:
         losses = history(0.5, 12).assign(valid_loss=np.linspace(0.5, 0.2, 12), train_loss=0.4)
         losses.loc[0, "train_loss"] = first
-        picture = decoded(pictures.curves({"unet": losses}, "loss", "Loss", "min"))[120:]
+        picture = decoded(pictures.curves({"unet": losses}, "loss", "Loss", {"unet": 12}))[120:]
         rows, columns = places(picture, LOOKS["unet"].colour)
         right = columns > 200  # past the first epoch
         return float(np.ptp(rows[right]))
@@ -69,8 +69,19 @@ def test_a_bad_first_epoch_does_not_flatten_the_other_losses() -> None:
     assert spread(3) < spread(0.5) / 3  # not cut: only a peak that hides all else is
 
 
+def test_the_epoch_that_was_kept_is_marked() -> None:
+    """Also where another one has a higher Dice, as a smaller size may."""
+    columns = []
+    for epoch in (5, 15):
+        table = history(0.5, 20).assign(valid_dice=np.linspace(0.9, 0.5, 20), train_dice=0.1)
+        picture = decoded(pictures.curves({"unet": table}, "dice", "Dice", {"unet": epoch}))[120:]
+        _, found = places(picture, LOOKS["unet"].colour)
+        columns.append(int(np.bincount(found).argmax()))  # where most of the colour is above one another
+    assert 0.4 < (columns[1] - columns[0]) / picture.shape[1] < 0.6
+
+
 def test_the_validation_curve_is_solid_and_the_training_curve_dashed() -> None:
-    picture = decoded(pictures.curves({"unet": history(0.5, 20)}, "dice", "Dice", "max"))[120:]
+    picture = decoded(pictures.curves({"unet": history(0.5, 20)}, "dice", "Dice", {"unet": 1}))[120:]
     rows, columns = places(picture, LOOKS["unet"].colour)
     solid = np.bincount(rows).argmax()
     dashed = np.bincount(rows[rows < solid - 20]).argmax()

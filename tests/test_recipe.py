@@ -207,6 +207,22 @@ def test_behind_a_proxy_the_proxy_is_asked(mirror: socket.socket, monkeypatch: p
     assert not recipe.reachable(address)
 
 
+@pytest.mark.parametrize(("proxy", "port"), [("http://127.0.0.1", 80), ("https://127.0.0.1", 443)])
+def test_a_proxy_without_a_port_has_that_of_its_protocol(
+    proxy: str, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def refused(address: tuple[str, int], **_: float) -> socket.socket:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setattr(socket, "create_connection", refused)
+    assert not recipe.reachable("https://example.org/pets")
+    assert asked == [("127.0.0.1", port)]
+
+
 @pytest.mark.parametrize(
     ("done", "queued", "free"),
     [
@@ -383,9 +399,31 @@ def nothing_runs(command: list[str], **_: Any) -> subprocess.CompletedProcess[st
     return subprocess.CompletedProcess(command, 0, "", "")
 
 
+@pytest.mark.parametrize("content", ["seed: 1\nseed: 2", "a: [", "[1]"])
+def test_a_broken_file_of_parameters_is_named(content: str, place: Path) -> None:
+    add(place, "mine", "about: x\nparams: {seed: 1}")
+    (place / "params.yaml").write_text(content)
+    with pytest.raises(Refusal, match=r"^params\.yaml: (not valid YAML|holds no parameters)"):
+        recipe.main(*recipe.arguments(["mine"]))
+
+
+@pytest.mark.parametrize("content", ["seed: 1\nseed: 2", "a: [", "[1]"])
+def test_over_a_broken_commit_a_recipe_is_laid_all_the_same(content: str, committed: Path) -> None:
+    whole_again = (committed / "params.yaml").read_text(encoding="utf-8")
+    (committed / "params.yaml").write_text(content)
+    project.commit(committed)
+    (committed / "params.yaml").write_text(whole_again, encoding="utf-8")
+    recipe.main(*recipe.arguments(["laptop", "--apply"]))
+    assert params.read(committed / "params.yaml") == params.overlaid(
+        yaml.safe_load(whole_again), recipe.read("laptop")["params"]
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "overlays"),
     [
+        ("data.source=2024-01-15", [{"data": {"source": "2024-01-15"}}]),
+        ("data.source=2024-99-99", [{"data": {"source": "2024-99-99"}}]),
         ("seed=1,2,3", [{"seed": 1}, {"seed": 2}, {"seed": 3}]),
         ("data.source='a,b'", [{"data": {"source": "a,b"}}]),
         ("train.lr=range(1)", []),

@@ -13,16 +13,16 @@ def row(variant: str, network: str, seed: int, epoch: int, seconds: int, dice: f
 
 
 def test_a_race_ends_where_ours_first_has_the_best_of_the_other() -> None:
-    ours = [row(records.BEFORE, "unet", 1, epoch, 60 * epoch, dice) for epoch, dice in ((1, 0.7), (2, 0.85), (3, 0.9))]
+    ours = [row(records.OURS, "unet", 1, epoch, 60 * epoch, dice) for epoch, dice in ((1, 0.7), (2, 0.85), (3, 0.9))]
     theirs = [
         row("rotate-bce-dice", "unet", 1, n, 120 * n, dice) for n, dice in ((1, 0.6), (2, 0.7), (5, 0.84), (6, 0.8))
     ]
-    unmatched = [row(records.BEFORE, "unet", 2, 1, 1, 0.99)]
-    assert list(records.races([*ours, *theirs, *unmatched])) == [["UNet", "0.840", "10.0", "2.0", "5.0"]]
+    unmatched = [row(records.OURS, "unet", 2, 1, 1, 0.99)]
+    assert list(records.races([*ours, *theirs, *unmatched])) == [["laptop", "UNet", "0.840", "10.0", "2.0", "5.0"]]
 
 
 def test_a_race_that_ours_does_not_end_has_no_line() -> None:
-    curves = [row(records.BEFORE, "unet", 1, 1, 60, 0.7), row("rotate-bce-dice", "unet", 1, 1, 60, 0.8)]
+    curves = [row(records.OURS, "unet", 1, 1, 60, 0.7), row("rotate-bce-dice", "unet", 1, 1, 60, 0.8)]
     assert list(records.races(curves)) == []
 
 

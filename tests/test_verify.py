@@ -78,6 +78,16 @@ def test_packages_are_compared_with_the_pins(tmp_path: Path) -> None:
     assert line.startswith(f"numpy: 0.1 in {pins}, ")
 
 
+def test_another_build_of_torch_is_no_other_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each training records the build, so it is compared there."""
+    pins = tmp_path / "pins.txt"
+    pins.write_text("torch==2.11.0\n")
+    found = {"2.11.0+cpu": 0, "2.11.0": 0, "2.11.1+cpu": 1}
+    for version, others in found.items():
+        monkeypatch.setattr(metadata, "version", lambda _, version=version: version)
+        assert len(list(other_packages(pins))) == others
+
+
 def test_outside_of_a_clone_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refusal, match="run it in a git clone"):

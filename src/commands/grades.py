@@ -22,7 +22,7 @@ from scoring import splits
 from scoring.scores import Outline, agreement, outlined, points, with_interval
 from shared.metrics import dice, iou
 from source.archives import BadArchive, extract
-from utils import Refusal, aligned, printable, rounded
+from utils import Refusal, aligned, out_of_memory, printable, rounded
 
 CACHE, DATASET = Path("dataset/cache"), Path("dataset/oxford-iiit-pet")
 MISSING = "missing"
@@ -116,6 +116,12 @@ def mask_of(submission: Submission, name: str, shape: tuple[int, ...]) -> tuple[
         problem = MISSING if mask is None else ""
     except Unusable as reason:
         mask, problem = None, str(reason)
+    except OSError as error:
+        mask, problem = None, f"cannot be read: {error.strerror}"
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        mask, problem = None, "does not fit into memory"
     return np.zeros(shape, bool) if mask is None else mask, problem
 
 

@@ -25,10 +25,17 @@ def read_lock(clone: Path) -> Lock:
     if not isinstance(stages, dict) or not stages or not all(isinstance(stage, dict) for stage in stages.values()):
         raise Refusal("dvc.lock: names no stage; `dvc repro` writes it")
     for stage in stages.values():
-        for entry in [*(stage.get("deps") or []), *(stage.get("outs") or [])]:
+        listed, chosen = [stage.get("deps") or [], stage.get("outs") or []], stage.get("params") or {}
+        if not all(isinstance(entries, list) for entries in listed) or not all_mappings(chosen):
+            raise Refusal("dvc.lock: deps and outs are no lists, or params no mapping; `dvc repro` writes it anew")
+        for entry in [*listed[0], *listed[1]]:
             if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "md5")):
                 raise Refusal("dvc.lock: an input or output has no path or no md5; `dvc repro` writes it anew")
     return stages
+
+
+def all_mappings(chosen: Any) -> bool:
+    return isinstance(chosen, dict) and all(isinstance(values, dict) for values in chosen.values())
 
 
 def refuse_edited(clone: Path, lock: Lock) -> None:
@@ -62,7 +69,9 @@ def refuse_stale(clone: Path, lock: Lock) -> None:
 
 def changed_stages(clone: Path, lock: Lock) -> list[str]:
     stages = read(clone, "dvc.yaml").get("stages")
-    commands = {name: stage.get("cmd") for name, stage in stages.items()} if isinstance(stages, dict) else {}
+    commands = {}
+    if isinstance(stages, dict):
+        commands = {name: stage.get("cmd") if isinstance(stage, dict) else None for name, stage in stages.items()}
     names = dict.fromkeys([*commands, *lock])
     return [f"dvc.yaml: {name}" for name in names if commands.get(name) != lock.get(name, {}).get("cmd")]
 
@@ -87,7 +96,7 @@ def changed_params(clone: Path, lock: Lock) -> list[str]:
             now: Any = values
             for part in str(key).split("."):
                 now = now.get(part) if isinstance(now, Mapping) else None
-            if plain(now) != plain(then):
+            if not params.modest([now, then]) or plain(now) != plain(then):
                 found[f"params.yaml: {key}"] = None
     return list(found)
 
@@ -98,7 +107,7 @@ def plain(value: Any) -> Any:
         return {key: plain(below) for key, below in value.items()}
     if isinstance(value, list):
         return [plain(below) for below in value]
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         return value if isinstance(value, bool) else float(value)
     return value
 
@@ -140,6 +149,6 @@ def read(clone: Path, name: str) -> dict[str, Any]:
 def file_in(clone: Path, path: str) -> Path:
     """A path of the clone that leads nowhere else: somebody else's repository may hold any name and any link."""
     place = clone / path
-    if place.is_symlink() or not place.resolve().is_relative_to(clone.resolve()):
+    if "\0" in path or place.is_symlink() or not place.resolve().is_relative_to(clone.resolve()):
         raise Refusal(f"{printable(path)}: is a link, or leads out of the repository; it is not looked at")
     return place

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+import os
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import torch
 from PIL import Image
 
 from commands.run_lengths import Table
-from oxford_pet import BACKGROUND, BORDER, PET, Entry, foreground
-from photos import Unusable, opened
+from oxford_pet import Entry
+from photos import MAX_PIXELS, Unusable, opened, size_text
 from scoring.predict import Predictor, resized
 from scoring.splits import Decoded
 from shared import checkpoint
 from shared.metrics import is_pet
+from source.masks import pet_of, readings
 from utils import Refusal
 
 DRAWN = ("overlay", "cutout", "compare")  # what inference.py writes beside its masks
+LARGER = 16  # a mask may have as many pixels for each of its photograph; a few kB can claim any size
 KINDS = "a folder of mask PNGs, a .csv of run lengths or a .pth of this project"
 
 MaskOf = Callable[[str, int, int], np.ndarray | None]  # name, height, width; None where there is no mask; or Unusable
@@ -40,6 +43,8 @@ def opened_submission(
 ) -> Submission:
     """`folder` and `entries`: the dataset, and the photographs in it that are asked for."""
     known = {entry.name: row for row, entry in enumerate(entries)}
+    if path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise Refusal(f"{path}: is a link to the truth in {folder}; a submission is {KINDS}")
     if path.is_dir():
         return masks(path, label, known, border)
     if not path.is_file():
@@ -112,9 +117,9 @@ def masks(folder: Path, label: str, known: Mapping[str, int], border: str) -> Su
             return None
         if len(found) > 1:
             raise Unusable(f"has two masks, {found[0].name} and {found[1].name}")
-        if found[0].is_symlink() and found[0].resolve().parent != folder.resolve():
+        if found[0].is_symlink() and Path(os.path.realpath(found[0])).parent != Path(os.path.realpath(folder)):
             raise Unusable("has a mask that is a link out of the folder")  # as one to the truth would be
-        return fitted(read_mask(found[0], border), height, width)
+        return fitted(read_mask(found[0], border, LARGER * height * width), height, width)
 
     return Submission(label, "masks", mask, surplus)
 
@@ -124,48 +129,19 @@ def drawn_beside_a_mask(stem: str, names: Set[str]) -> bool:
     return kind in DRAWN and bool({name, f"{name}_mask"} & names)
 
 
-def read_mask(file: Path, border: str) -> np.ndarray:
+def read_mask(file: Path, border: str, most: int = MAX_PIXELS) -> np.ndarray:
     """Where a mask shows the pet; or Unusable, where it may be read in more than one way or in none."""
     with opened(file) as image:
+        if image.width * image.height > most:
+            raise Unusable(f"is {size_text(image.size)}, more than {LARGER} times the photograph")
         image.load()
-        values = list(readings(image))
-        found = [mask for one in values if (mask := pet(one, border)) is not None]
-        if not found:
-            low, high = values[0].min(), values[0].max()
-            raise Unusable(f"holds values from {low} to {high}, which are not 0 and 255, 0 and 1, or 1, 2 and 3")
-        if not all(np.array_equal(found[0], other) for other in found[1:]):
-            raise Unusable("has a palette whose numbers say one thing and whose colours another")
-    return found[0]
-
-
-def readings(image: Image.Image) -> Iterator[np.ndarray]:
-    """One value for each pixel; of a palette the numbers, and the colours where all of them are grey."""
-    if image.mode in ("1", "L", "P"):
-        yield np.asarray(image).astype(np.uint8)
-        if image.mode != "P":
-            return
-    elif image.mode in ("LA", "RGBA"):
-        if image.getextrema()[-1] != (255, 255):
-            raise Unusable("is partly transparent")
-    elif image.mode != "RGB":
-        raise Unusable(f"has pixels of type {image.mode}, not 8 bits each")
-    red, green, blue = (np.asarray(channel) for channel in image.convert("RGB").split())
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        yield red
-    elif image.mode != "P":
-        raise Unusable("is coloured")
-
-
-def pet(values: np.ndarray, border: str) -> np.ndarray | None:
-    """By the encoding that its values follow; None where there is no such encoding."""
-    low, high = values.min(), values.max()
-    if high <= 1:
-        return values == 1
-    if high == 255 and np.count_nonzero(values == 0) + np.count_nonzero(values == 255) == values.size:
-        return values == 255
-    if low >= min(PET, BACKGROUND) and high <= BORDER:
-        return foreground(values, border)
-    return None
+        found = pet_of(image, border)
+        if found is None:
+            values = next(readings(image))
+            raise Unusable(
+                f"holds values from {values.min()} to {values.max()}, which are not 0 and 255, 0 and 1, or 1, 2 and 3"
+            )
+    return found
 
 
 def fitted(mask: np.ndarray, height: int, width: int) -> np.ndarray:

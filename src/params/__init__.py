@@ -25,6 +25,8 @@ MODELS = Path(__file__).parents[1] / "models"
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxstring, SHORT.maxlong, SHORT.maxother = 3, 100, 100, 100
 
+MOST_VALUES, LONGEST_TEXT, LARGEST = 2000, 1000, 2**63  # of what somebody else's file says
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -81,6 +83,26 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{name}.")
         else:
             yield name, value
+
+
+def modest(described: Any) -> bool:
+    """Few short values of the kinds that JSON has: a few lists that hold each other can be billions of values."""
+    left, seen = [described], 0
+    while left:
+        value = left.pop()
+        seen += 1
+        match value:
+            case dict() | list() | tuple() if seen + len(left) + len(value) <= MOST_VALUES:
+                left += [*value, *value.values()] if isinstance(value, dict) else value
+            case str() if len(value) <= LONGEST_TEXT:
+                pass
+            case bool() | None:
+                pass
+            case int() | float() if -LARGEST < value < LARGEST:  # no NaN either
+                pass
+            case _:
+                return False
+    return seen <= MOST_VALUES
 
 
 def validated(model: type[Model], values: Any, where: str, origin: str) -> Model:

@@ -54,6 +54,7 @@ def open_square(path: Path, side: int) -> Image.Image:
     """The upright photograph in RGB, squeezed into a square as those are that a network learns from."""
     with opened(path) as image:
         square = _shrunk(image, side)
+        square.info.pop("exif", None)  # damaged data would be refused here, which `open_photo` passes over
         if turned := image.getexif().get(ExifTags.Base.Orientation):
             square.getexif()[ExifTags.Base.Orientation] = turned  # `rgb` may have made a picture without EXIF data
         return ImageOps.exif_transpose(square)

@@ -81,8 +81,8 @@ class Photo(NamedTuple):
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
-def curves(histories: Mapping[str, pd.DataFrame], quantity: str, label: str, best: str) -> bytes:
-    """`train_` and `valid_` of a quantity by epoch; `best` (min or max) is marked on the validation curve."""
+def curves(histories: Mapping[str, pd.DataFrame], quantity: str, label: str, best: Mapping[str, int]) -> bytes:
+    """`train_` and `valid_` of a quantity by epoch; the `best` epoch is marked on the validation curve."""
     figure, axes = chart("epoch", label)
     handles: list[Artist] = []
     look_of = looks(histories)
@@ -93,7 +93,7 @@ def curves(histories: Mapping[str, pd.DataFrame], quantity: str, label: str, bes
         axes.plot(epochs, valid, color=look.colour)
         if len(epochs) == 1:  # a line of one point is invisible
             axes.plot(epochs, train, look.marker, color=look.colour, fillstyle="none", markeredgecolor=look.colour)
-        at = int(valid.argmax() if best == "max" else valid.argmin())
+        at = int(abs(epochs - best[name]).argmin())
         axes.plot(epochs[at], valid[at], look.marker, color=look.colour, zorder=3)
         handles.append(key(look, f"{look.title}: best {valid[at]:.3f} in epoch {epochs[at]:g}"))
     handles.append(Line2D([], [], color=QUIET, label="validation"))

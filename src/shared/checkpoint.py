@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from models import arguments, build
 from oxford_pet import SIDES
-from params import available_networks
+from params import LARGEST, available_networks, modest
 from shared.inputs import CHANNELS, logits, normalised
 from utils import Refusal, write_bytes
 
 FORMAT = "pet segmentation weights, version 2"
 FIRST = "pet segmentation weights, version 1"  # read too: their `origin` is None
-MOST_VALUES, LONGEST_TEXT, LARGEST = 2000, 1000, 2**63  # in what describes weights, beside the tensors
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def refuse_unknown(path: Path, network: Any, config: Any) -> None:
 
 def plausible(weights: Weights, size: int) -> bool:
     """Looked at before anything is computed with it: a file of a few bytes can claim to hold terabytes."""
-    if not modest([weights.config, weights.environment]):
+    if type(weights.environment) is not dict or not modest([weights.config, weights.environment]):
         return False
     channels = CHANNELS[weights.input]
     with torch.device("meta"):  # shapes without memory
@@ -189,26 +188,6 @@ def plausible_origin(origin: Origin) -> bool:
         and type(origin.params) is dict
         and modest(origin.params)
     )
-
-
-def modest(described: Any) -> bool:
-    """Few short values of the kinds that JSON has: a few lists that hold each other can be billions of values."""
-    left, seen = [described], 0
-    while left:
-        value = left.pop()
-        seen += 1
-        match value:
-            case dict() | list() | tuple() if seen + len(left) + len(value) <= MOST_VALUES:
-                left += [*value, *value.values()] if isinstance(value, dict) else value
-            case str() if len(value) <= LONGEST_TEXT:
-                pass
-            case bool() | None:
-                pass
-            case int() | float() if -LARGEST < value < LARGEST:  # no NaN either
-                pass
-            case _:
-                return False
-    return seen <= MOST_VALUES
 
 
 def unpickled(path: Path) -> tuple[Any, int]:

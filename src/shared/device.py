@@ -71,7 +71,6 @@ def environment(device: torch.device) -> dict[str, str | int]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "cpu": cpu(),
         "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
     }

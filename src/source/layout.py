@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from oxford_pet import BACKGROUND, BORDER, PET, SPLITS, entry_of, list_of
 from photos import SUFFIXES, Unusable, opened, pictures_in
+from source.masks import pet_of
 from utils import Refusal
 
 OFFICIAL, OWN = ("trainval.txt", "test.txt"), ("train.txt", "val.txt", "test.txt")
@@ -162,15 +163,15 @@ def check_breeds(breeds: Sequence[str], found: set[str]) -> None:
 def trimap_of(mask: Path) -> bytes:
     """A mask of 0 and 1, or of 0 and 255, as the PNG of a trimap without a border; a trimap as it is."""
     with opened(mask) as image:
-        if image.mode not in ("1", "L", "P"):  # of a palette, the indices count
+        if image.mode not in ("1", "L", "P"):
             raise Unusable(f"has pixels of type {image.mode}, not one value each")
-        values = np.asarray(image.convert("L") if image.mode == "1" else image)
-        found = set(np.unique(values).tolist())
-        if found <= {PET, BACKGROUND, BORDER}:
+        found = np.unique(np.asarray(image).astype(np.uint8)).tolist()
+        if set(found) <= {PET, BACKGROUND, BORDER}:
             return mask.read_bytes()
-        if not (found <= {0, 1} or found <= {0, 255}):
-            raise Unusable(f"holds {', '.join(map(str, sorted(found)[:4]))}, not 0 and 1, 0 and 255, or 1, 2 and 3")
-    trimap, note, buffer = np.where(values > 0, PET, BACKGROUND).astype(np.uint8), PngInfo(), io.BytesIO()
+        pet = pet_of(image, "pet")
+        if pet is None:
+            raise Unusable(f"holds {', '.join(map(str, found[:4]))}, not 0 and 1, 0 and 255, or 1, 2 and 3")
+    trimap, note, buffer = np.where(pet, PET, BACKGROUND).astype(np.uint8), PngInfo(), io.BytesIO()
     note.add_text(MADE_OF, content_hash(mask))
     Image.fromarray(trimap).save(buffer, "PNG", pnginfo=note)
     return buffer.getvalue()
