@@ -39,12 +39,14 @@ and that of ResNet34-UNet 13. The test Dice (seed 42) was 0.912 and 0.910, and 0
 `make laptop` does the same and downloads the dataset first. On every x86-64 processor with AVX2 the weights are the
 same to the byte; the line `portable` of [performance.md](performance.md) says what that costs.
 
-With both networks twice as wide they pass 0.92. Trained side by side, they took about an hour, with more epochs, larger
-batches and less weight decay than now:
+With both networks twice as wide they pass 0.92. They had more epochs, larger batches and less weight decay than now.
+Side by side, with one thread each, they took about an hour. This command trains one after the other, which takes twice
+as long; [experiments.md](experiments.md#both-networks-at-once) says how to train both at once.
 
 ```
-python src/recipe.py laptop -S train.epochs=28 -S '++resnet34_unet.train.epochs=24' -S train.batch_size=32 \\
-  -S train.weight_decay=0.1 -S unet.width=16 -S resnet34_unet.width=32 -S 'resnet34_unet.decoder=[128,64,32,16,16]'
+python src/recipe.py laptop -S threads=1 -S train.epochs=28 -S '++resnet34_unet.train.epochs=24' \\
+  -S train.batch_size=32 -S train.weight_decay=0.1 \\
+  -S unet.width=16 -S resnet34_unet.width=32 -S 'resnet34_unet.decoder=[128,64,32,16,16]'
 ```
 
 ## Minutes to 0.90 and to 0.92
