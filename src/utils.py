@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -88,7 +88,8 @@ def exit_code(command: Sequence[str], **options: Any) -> int:
             return process.wait()
         except BaseException:
             if hasattr(os, "killpg"):  # not on Windows
-                os.killpg(process.pid, signal.SIGINT)
+                with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                    os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise
 

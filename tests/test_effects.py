@@ -68,6 +68,20 @@ def test_the_average_of_weights_is_what_is_kept(ema: float, decays: list[float])
         torch.testing.assert_close(it.best["state"]["head.weight"], mean)
 
 
+def test_an_average_of_weights_has_the_statistics_that_its_own_layers_see() -> None:
+    """One batch holds all photographs here, so each BatchNorm's means are those of what it gets in that batch."""
+    average = epochs(trainer(ema=0.9, **ONE_STEP), 2).best_network
+    norms = [module for module in average.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    counted = [norm.running_mean.clone() for norm in norms if norm.running_mean is not None]
+    seen: list[torch.Tensor] = []
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean((0, 2, 3))))
+    it = trainer(**ONE_STEP)
+    with torch.no_grad():
+        average.train()(it.seen(it.fetch(TRAIN, torch.arange(len(TRAIN)), 0)[0]))
+    torch.testing.assert_close(counted, seen)
+
+
 def test_gradients_are_clipped_to_the_norm() -> None:
     plain: dict[str, Any] = {
         "optimizer": "sgd",

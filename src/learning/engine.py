@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from learning import parallel
 from learning.augment import augmented, draw
@@ -27,6 +28,7 @@ from utils import Refusal, out_of_memory
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKS = {"cpu": 1, "cuda": 50}  # check the loss for NaN every N steps; a check makes the GPU wait
+COUNTED = 256  # photographs from which an average of weights has its statistics of BatchNorm
 ADVICE = "try a lower lr, more warmup, clip, or precision fp32"  # against a loss that is not finite
 
 NONE_YET = {"epoch": 0, "valid_dice": -1.0, "state": {}}
@@ -75,7 +77,10 @@ class Trainer:
         number = len(self.history)
         if self.side(number) != self.side(number - 1):
             self.best = dict(NONE_YET)
-        row: Row = {"epoch": number + 1, **self.fit(train, number, on_step), **self.validate(valid)}
+        row: Row = {"epoch": number + 1, **self.fit(train, number, on_step)}
+        if self.average is not None:
+            self.count_statistics(self.average, train, number)
+        row |= self.validate(valid)
         if not math.isfinite(row["valid_loss"]):
             raise NotFinite(f"the validation loss is not finite in epoch {number + 1}, at lr {row['lr']:.3g}; {ADVICE}")
         self.history.append(row)
@@ -131,8 +136,16 @@ class Trainer:
         self.scaler.update()
         if self.average is not None:
             decay = min(self.settings.ema, (1 + number) / (10 + number))  # warm-up: a small decay in the first steps
-            for mean, value in zip(tensors(self.average), tensors(self.network), strict=True):
-                mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
+            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.data.lerp_(value.data, 1 - decay)
+
+    def count_statistics(self, network: nn.Module, pixels: Tensor, epoch: int) -> None:
+        """Of BatchNorm, anew: the running ones belong to other weights, and an average of them fits no weights."""
+        batches = self.batches(len(pixels), epoch)
+        every = max(1, len(batches) * self.settings.batch_size // COUNTED)
+        images = (self.seen(self.fetch(pixels, rows, self.side(epoch))[0]) for rows in batches[::every])
+        with self.autocast():
+            update_bn(images, network)
 
     @torch.no_grad()
     def validate(self, pixels: Tensor) -> Row:
@@ -188,11 +201,17 @@ class Trainer:
 
     def scores(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """(B, H, W) log-odds in full precision."""
-        seen = normalised(images, self.settings.input, self.mean, self.std).contiguous(memory_format=self.layout)
-        precision = PRECISIONS[self.settings.precision]
-        with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-            output = network(seen)
+        with self.autocast():
+            output = network(self.seen(images))
         return logits(output).float()
+
+    def seen(self, images: Tensor) -> Tensor:
+        """As the network sees them."""
+        return normalised(images, self.settings.input, self.mean, self.std).contiguous(memory_format=self.layout)
+
+    def autocast(self) -> torch.autocast:
+        precision = PRECISIONS[self.settings.precision]
+        return torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
 
     def stop_unless_finite(self, losses: list[Tensor], epoch: int, last_step: int, rate: float) -> None:
         finite = torch.stack(losses).isfinite().tolist()
@@ -228,11 +247,6 @@ def shrunk(images: Tensor, trimaps: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """The mean colour of the pixels that a smaller one covers; of the trimap the pixel nearest to its centre."""
     layers = F.interpolate(trimaps.unsqueeze(1), (side, side), mode="nearest-exact")
     return F.interpolate(images, (side, side), mode="area"), layers.squeeze(1)
-
-
-def tensors(network: nn.Module) -> list[Tensor]:
-    """Parameters and running statistics, outside of autograd."""
-    return [tensor.data for tensor in (*network.parameters(), *network.buffers())]
 
 
 def optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
