@@ -76,7 +76,8 @@ as much, with the same seed. All ran with two threads on one machine, with nothi
 With the strong weight decay of `{OURS}` the validation Dice goes up and down until the rate falls. Each step then
 changes the network much, while BatchNorm's running statistics still belong to the weights before. With an
 [average of weights](glossary.md#average-of-weights), `-S train.ema=0.98`, for which the statistics are counted anew, it
-rises nearly without a fall. It is there sooner, and ends about as high.
+rises nearly without a fall. It is there sooner, and ends about as high. The recipe before is there sooner still, and
+ends lower.
 """
 WORTH = """## What each idea was worth
 
@@ -136,7 +137,7 @@ def records(found: Sequence[Row], variant: str) -> Iterator[list[str]]:
 
 def races(curves: Sequence[Row]) -> Iterator[list[str]]:
     """Ours against the other with the same seed; of several seeds the mean."""
-    for variant, network in itertools.product((OURS, AVERAGED), LOOKS):
+    for variant, network in itertools.product((OURS, AVERAGED, BEFORE[0]), LOOKS):
         pairs = []
         for seed in dict.fromkeys(row["seed"] for row in curves):
             ours, theirs = (runs_of(curves, one, network, seed) for one in (variant, RIVAL))
