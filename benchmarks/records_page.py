@@ -40,7 +40,7 @@ and that of ResNet34-UNet 13. The test Dice (seed 42) was 0.912 and 0.910, and 0
 `make laptop` does the same and downloads the dataset first. On every x86-64 processor with AVX2 the weights are the
 same to the byte; the line `portable` of [performance.md](performance.md) says what that costs.
 
-With both networks twice as wide, both pass 0.92 (one seed), after 85 minutes of training together:
+Twice as wide, both networks pass 0.92 with each of two seeds, after 82 to 85 minutes of training together:
 
 ```
 python src/recipe.py laptop -S data.source=FOLDER \\
@@ -56,8 +56,8 @@ longer side. Validation chose the epoch and the threshold.
 
 `before` is the recipe as it was before: a weight decay of 0.1 and batches of 32. Now it has a decay of 1 and batches of
 16. UNet now has after 12 epochs nearly the Dice that it had before after 28. Both networks are better after 12 epochs
-now than after 16 epochs before. Twice as wide, UNet has after 12 epochs what it had before after 28; ResNet34-UNet has
-less. `averaged` has an average of weights, which [shortens the
+now than after 16 epochs before. Twice as wide, UNet has after 12 epochs about what it had before after 28;
+ResNet34-UNet has less. `averaged` has an average of weights, which [shortens the
 way](#against-the-best-of-the-published-recipes) to a lower Dice, but not to 0.90. It ends with the same Dice and takes
 a little longer, so the recipe goes without it.
 
