@@ -302,16 +302,16 @@ def scored(members: Sequence[Run], work: Path, settings: Params) -> Row:
         predict = mean_of([Predictor(each, tta, DEVICE) for each in weights])
         by_threshold = threshold_curves(alone(predict), pixels_of["valid"], "pet", lambda _: None)[0]
         best = best_threshold(by_threshold)
-        for name, pixels in pixels_of.items():
-            row[f"{name}_{tta}"] = float(dice(counts(predict, best, pixels)).mean())
+        found = {name: counts(predict, best, pixels) for name, pixels in pixels_of.items()}
+        row |= {f"{name}_{tta}": float(dice(each).mean()) for name, each in found.items()}
         if tta == own:
             row["threshold"] = threshold = best if fixed == "auto" else fixed
-            for name, pixels in pixels_of.items():
-                found = counts(predict, threshold, pixels)
-                row[f"{name}_dice"] = float(dice(found).mean())
-                if name == "test":
-                    row["test_dice_dataset"] = float(dice(found.sum(0)))
-                    row["test_dice_native"] = at_own_size(predict, threshold, cached)
+            if threshold != best:
+                found = {name: counts(predict, threshold, pixels) for name, pixels in pixels_of.items()}
+            row |= {f"{name}_dice": float(dice(each).mean()) for name, each in found.items()}
+            if "test" in found:
+                row["test_dice_dataset"] = float(dice(found["test"].sum(0)))
+                row["test_dice_native"] = at_own_size(predict, threshold, cached)
     columns = [f"{name}_{tta}" for name in ("valid", "test") for tta in SCALES]
     hashes = " ".join(hash_of_tensors(one)[:16] for one in weights)
     return row | {name: row.get(name, "") for name in columns} | {"tensors": hashes}
