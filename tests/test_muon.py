@@ -47,7 +47,7 @@ def trained(it: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tenso
 def test_what_is_no_kernel_moves_as_by_adamw() -> None:
     muon, adamw = network(), network()
     found = trained(muon, Muon(muon.parameters(), 0.1, 0.5, 0.9))
-    expected = trained(adamw, torch.optim.AdamW(adamw.parameters(), 0.1, weight_decay=0.5))
+    expected = trained(adamw, torch.optim.AdamW(adamw.parameters(), 0.1, weight_decay=0.5, fused=True))
     equal = [torch.equal(one, other) for one, other in zip(found, expected, strict=True)]
     names = [name for name, _ in muon.named_parameters()]
     assert [name for name, same in zip(names, equal, strict=True) if not same] == KERNELS
@@ -147,7 +147,7 @@ def test_few_outputs_move_as_by_adamw(outputs: int, balances: bool) -> None:
     for parameter in (kernel, expected):
         parameter.grad = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(4))
     Muon([kernel], 0.1, 0.5, 0.9).step()
-    torch.optim.AdamW([expected], 0.1, weight_decay=0.5).step()
+    torch.optim.AdamW([expected], 0.1, weight_decay=0.5, fused=True).step()
     assert torch.equal(kernel, expected) != balances
 
 

@@ -30,7 +30,10 @@ class Muon(torch.optim.AdamW):
         for parameter in parameters:
             (kernels if parameter.ndim > 1 and len(parameter) >= NARROWEST else others).append(parameter)
         groups: list[dict[str, Any]] = [{"params": kernels, "momentum": momentum}, {"params": others}]
-        super().__init__(groups, lr, weight_decay=weight_decay, foreach=True)
+        # On a CPU `foreach` takes square roots from MKL, whose last bits differ between makes. Those of `fused` do not.
+        super().__init__(groups, lr, weight_decay=weight_decay, fused=True)
+        # A fused AdamW leaves out a step in which fp16 overflowed. Here GradScaler shall do it, for the kernels too.
+        self._step_supports_amp_scaling = False
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # a closure would give the kernels new gradients, for AdamW
