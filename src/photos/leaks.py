@@ -20,7 +20,8 @@ ROWS = 1024  # photographs compared at once with all of the other split, so that
 
 def tiny(square: Image.Image) -> np.ndarray:
     """A grey version, (HEIGHT, WIDTH) uint8."""
-    return np.asarray(square.convert("L").resize((WIDTH, HEIGHT), Image.Resampling.BOX))
+    grey = square.convert("L").resize((WIDTH, HEIGHT), Image.Resampling.BOX)
+    return np.array(grey)  # a copy, since the bytes that asarray would keep hold far more memory than they need
 
 
 def same(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[int, int]]:
