@@ -82,7 +82,8 @@ AGAINST = f"""## Against the best of the published recipes
 
 `{RIVAL}` is trained with networks of the same width, with the same photographs at the same size, for 28 and 24 epochs.
 `its best` is its best validation Dice, and `its minutes` says when it had that. `our minutes` says when ours first has
-as much, with the same seed. All ran with two threads on one machine, with hardly anything beside them.
+as much, with the same seed. All ran with two threads on one machine, with hardly anything beside them;
+UNet of `{AVERAGED}` ran in a slow hour, so its minutes are too many.
 
 With the strong weight decay of `{OURS}` the validation Dice goes up and down until the rate falls. Each step then
 changes the network much, while BatchNorm's running statistics still belong to the weights before. With an
