@@ -94,11 +94,11 @@ WORTH = """## What each idea was worth
 
 The recipe as it was before, half as long, with what the first column names changed. Points are those of validation Dice
 above or below it, with the same seed. A difference of less than half a point may be chance; where two seeds were
-trained, they agree to 0.2 points. Only `always 128 px` has fewer epochs, as many as the same time gives. AdamW and
-batches of 64 save about a tenth of the time; batches of 16 take hardly more.
+trained, their points differ by 0.4 at most. Only `always 128 px` has fewer epochs, as many as the same time gives.
+AdamW and batches of 64 save about a tenth of the time; batches of 16 take hardly more.
 
 A decay of 1 with batches of 16 brings most, to both networks. So the recipe has them now. To leave out augmentation,
-but for the mirror, brings another 0.4 points to UNet and 0.5 to ResNet34-UNet.
+but for the mirror, brings another 0.4 points to both.
 """
 METHOD = f"""## How it was measured
 
