@@ -18,11 +18,11 @@ from results_page import DOCS, differences, of_group, ranged, table, together
 from utils import write_bytes
 
 GROUP, IDEAS = "laptop", "ideas"
-OURS, AVERAGED, WIDE = "laptop", "laptop, averaged", "laptop, twice as wide"
+OURS, SHORT, AVERAGED, WIDE = "laptop", "laptop, 8 epochs", "laptop, averaged", "laptop, twice as wide"
 RIVAL = "rotate-bce-dice"
 AUGMENTED = ("augmented, 12 epochs", "augmented, 12 epochs, averaged", "augmented, 12 epochs, twice as wide")
 BEFORE = ("before, 16 epochs", "before, 28 and 24 epochs", "before, 28 and 24 epochs, twice as wide")
-SHOWN = (OURS, AVERAGED, WIDE, *AUGMENTED, *BEFORE)
+SHOWN = (OURS, SHORT, AVERAGED, WIDE, *AUGMENTED, *BEFORE)
 TITLES = ("recipe", "network", "parameters", "seeds", "processor", "threads", "minutes", "validation Dice", "test Dice")
 PAGE, PICTURE = DOCS / "records.md", DOCS / "records.png"
 HEAD = """# Records: how short the way to a Dice is
@@ -37,6 +37,9 @@ python src/recipe.py laptop -S data.source=FOLDER
 With each of three seeds both networks pass 0.90, after 18 to 21 minutes of training together. `make laptop` does the
 same and downloads the dataset first. On every x86-64 processor with AVX2 the weights are the same to the byte; the line
 `portable` of [performance.md](performance.md) says what that costs.
+
+With 8 epochs instead of 10, `-S train.epochs=8`, both still pass with each of three seeds, after 15 to 17 minutes.
+ResNet34-UNet then passes by 0.3 points only, so the recipe has 10.
 
 With the seed of params.yaml the whole command took 26 minutes, from the archives in FOLDER to the report page. The
 training of UNet took 9 of them, and that of ResNet34-UNet 14. Their test Dice is 0.913 and 0.907, and 0.915 together.
