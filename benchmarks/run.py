@@ -26,6 +26,7 @@ LINES = (
     "reach",
     "step",
     "muon",
+    "tiny",
     "augment",
     "inference",
     "single",

@@ -43,6 +43,16 @@ for _ in range({STEPS}):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+TINY = f"""
+import sys
+sys.path.insert(0, {str(SRC)!r})
+import torch
+from shared import device
+torch.cuda.is_available = lambda: False
+device.setup(2)
+print((torch.full((1_000_000,), 1e-39) * 0.5).count_nonzero().item())
+"""
+
 
 @pytest.mark.parametrize("kind", ["portable", "fast"])
 def test_portable_asks_for_the_kernels_that_every_processor_has(kind: str) -> None:
@@ -88,3 +98,8 @@ def test_memory_of_a_step_serves_the_next_one() -> None:
     if page_faults("plain") < 0.9 * PAGES:
         pytest.skip("this system never takes memory back, or takes it in larger pages")
     assert page_faults("setup") < 0.2 * PAGES  # a few more tensors may be needed until the heap has room for all
+
+
+def test_numbers_too_small_for_fast_arithmetic_count_as_0_in_all_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", TINY], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

@@ -25,6 +25,8 @@ def setup(threads: int, deterministic: bool = True, portable: bool = False) -> t
     `portable`: on a CPU also the bytes of any other x86-64 with AVX2, in up to twice the time; for fp32 only, since
     bf16 has arithmetic of its own on each. The libraries read these variables when they first compute.
     """
+    # Momentum and decay draw what is not used towards 0, and numbers below 1e-38 cost a processor many times the work.
+    torch.set_flush_denormal(True)  # so they count as 0
     torch.set_num_threads(threads)
     gpu = torch.cuda.is_available()
     if deterministic:
