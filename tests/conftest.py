@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 from project import AUTHOR, SETTINGS, clone, commit, ran, shell
 from reliability import Recorder
@@ -45,6 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def one_thread() -> None:
     """One thread and the deterministic mode, as two processes beside each other would compute."""
     setup(1, portable=True)
+    torch.set_flush_denormal(False)  # Hypothesis draws numbers below 1e-38 too
 
 
 @pytest.fixture(scope="session")
