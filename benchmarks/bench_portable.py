@@ -1,4 +1,4 @@
-"""What it costs that fp32 gives the same bytes on every x86-64 processor with AVX2: an epoch with and without."""
+"""What the same bytes on every x86-64 processor with AVX2 cost: an epoch in fp32, `deterministic: true` and false."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Iterator
 
 import torch
 
+import params
 from bench_growth import ONCE, prepared, spent
 from measure import Row, Skip, middle, row
-from place import NETWORKS, Place
+from place import NETWORKS, ROOT, Place
 
 REPETITIONS = 5
 CALL = (
     "import train as stage; job = stage.job_of({name!r}, stage.load());"
-    " call = lambda: stage.train(job, stage.setup(job.threads, portable={portable}))"
+    " call = lambda: stage.train(job, stage.setup(job.threads, {portable}, portable={portable}))"
 )
 
 
 def rows(place: Place) -> Iterator[Row]:
     if torch.cuda.is_available():
         raise Skip("it acts on a CPU only")
-    folder = prepared(place, "train", 1)
+    recipe = params.read(ROOT / "recipes/laptop.yaml")["params"]
+    whole_size = {"train": {"epochs": 1, "sizes": []}, "resnet34_unet": {"train": {"sizes": []}}}
+    folder = prepared(place, "train", 1, **params.overlaid(recipe, whole_size))
     for name in NETWORKS:
         calls = {portable: CALL.format(name=name, portable=portable) for portable in (True, False)}
         taken = [
@@ -28,6 +31,7 @@ def rows(place: Place) -> Iterator[Row]:
         ]
         ratios = [one[True] / one[False] for one in taken]
         figures = " against ".join(middle([one[portable] for one in taken]) for portable in (True, False))
-        what, against = f"epoch of {name}, same bytes everywhere", "the kernels of this processor"
-        work = f"times as long; fp32, {ONCE['train']} {place.source} at 64 px"
+        what, against = f"epoch of {name}, same bytes everywhere", "its own kernels (deterministic: false)"
+        side = recipe["data"]["image_size"]
+        work = f"times as long; recipe laptop in fp32, {ONCE['train']} {place.source} at {side} px"
         yield row("portable", what, against, ratios, f"{figures} s", work)
